@@ -1,0 +1,5 @@
+"""``python -m lpk``."""
+
+from lpk.cli import main
+
+main()

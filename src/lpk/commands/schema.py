@@ -1,0 +1,43 @@
+"""``lpk schema``: what a recipe may say, for editors and for checking."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from lpk.core.pruning.recipe import Recipe
+from lpk.core.registry import KINDS, Entry, installed
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON schema of a run recipe, the options of every installed plugin included."""
+    described = Recipe.model_json_schema()
+    registry = installed()
+    for kind in KINDS:
+        entries = [entry for entry in registry.entries if entry.kind == kind]
+        ways: list[dict[str, Any]] = [{"enum": sorted({name for e in entries for name in (e.name, e.qualified)})}]
+        ways += [_with_options(entry) for entry in entries]
+        if kind == "scorer":
+            ways.append({"enum": ["none", None]})
+        described["properties"][kind] = {"description": described["properties"][kind]["description"], "anyOf": ways}
+    described["$defs"].pop("Choice", None)
+    described["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    click.echo(json.dumps(described, indent=2))
+
+
+def _with_options(entry: Entry) -> dict[str, Any]:
+    """``{name: ..., option: value}`` for one plugin."""
+    options = entry.component.options.model_json_schema()
+    name = {"enum": [entry.name, entry.qualified]}
+    shaped = {
+        "type": "object",
+        "title": entry.qualified,
+        "description": entry.component.summary,
+        "properties": {"name": name, **options.get("properties", {})},
+        "required": ["name", *options.get("required", [])],
+        "additionalProperties": False,
+    }
+    return shaped | ({"$defs": options["$defs"]} if "$defs" in options else {})

@@ -1,0 +1,71 @@
+"""The words a run ends with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lpk.core.pruning.mask import ranges
+
+
+def summary_text(out: Path, done: dict[str, Any]) -> str:
+    """What was removed, what it cost the model, what it cost to find out, and where everything is."""
+    run, cost = done["run"], done["cost"]
+    result, model = run["result"], run["model"]
+    removed, layers = result["removed"], model["layers"]
+    perplexity, loss = result["held_out_perplexity"], result["calibration_loss"]
+    parameters, speed = result["parameters"], cost["tokens_per_second"]
+    share = cost["layer_forwards"] / max(1, cost["naive_layer_forwards"])
+    plugins = {kind: plugin["name"].removeprefix("lpk/") for kind, plugin in run["plugins"].items()}
+    searched = plugins["searcher"] + (f", scorer {plugins['scorer']}" if "scorer" in plugins else "")
+    lines = [
+        f"{model['name']} ({model['architecture']}, {layers} layers): {len(removed)} removed, {layers - len(removed)} kept",
+        "",
+        f"  removed layers     {ranges(removed)}   (0-based)",
+        f"  kept layers        {ranges(result['kept'])}",
+        f"  search             {searched}, objective {plugins['objective']}",
+        "",
+        f"  {'':34}{'dense':>12}{'pruned':>12}",
+        _row("perplexity, held-out text", perplexity["dense"], perplexity["pruned"], ".2f"),
+        _row(f"{plugins['objective']} loss, calibration", loss["dense"], loss["pruned"], ".4f"),
+        _row("parameters (million)", parameters["dense"] / 1e6, parameters["pruned"] / 1e6, ".1f"),
+        _row(f"file size, {model['dtype']} (MB)", result["weight_bytes"]["dense"] / 1e6, cost["model_file_bytes"] / 1e6, ".1f"),
+        _row("tokens/s, reading", speed["dense"]["read"], speed["pruned"]["read"], ".1f"),
+        _row("tokens/s, writing", speed["dense"]["write"], speed["pruned"]["write"], ".1f"),
+        "",
+        f"  evaluated          {result['masks']['distinct']} masks on {_data(run['calibration'])}",
+        f"  cost               {cost['layer_forwards']:,} layer-forwards, {share:.0%} of {cost['naive_layer_forwards']:,} without"
+        f" prefix sharing; {sum(cost['seconds'].values()):.0f} s",
+    ]
+    if cost["measurements_found_in_memo"]:
+        found, every = cost["measurements_found_in_memo"], cost["measurements"]
+        lines.append(f"  resumed            {found:,} of {every:,} measurements were there already")
+    lines += ["", f"  model              {out / 'model'}", f"  everything         {out}"]
+    return "\n".join(lines)
+
+
+def _row(label: str, dense: float, pruned: float, form: str) -> str:
+    return f"  {label:34}{dense:>12,{form}}{pruned:>12,{form}}"
+
+
+def _data(part: dict[str, Any]) -> str:
+    return f"{part['sequences']} sequences ({part['tokens']:,} tokens) of {part['source']}"
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """What a run would do, and how many layer-forwards that takes."""
+    forwards = plan["layer_forwards"]
+    naive = "search, a full forward for each mask"
+    total = sum(count for name, count in forwards.items() if name != naive)
+    protected = f"; {ranges(plan['protected'])} protected" if plan["protected"] else ""
+    lines = [f"{plan['recipe']['model']}: remove {plan['budget']} of {plan['layers']} layers (0-based{protected})"]
+    for kind, plugin in plan["plugins"].items():
+        options = ", ".join(f"{key}={value}" for key, value in plugin["options"].items())
+        lines.append(f"  {kind:10} {plugin['name']}{f' ({options})' if options else ''}")
+    data = plan["calibration"]
+    lines.append(f"  data       {data['sequences']} sequences, {data['tokens']:,} tokens, of {plan['recipe']['calibration']['source']}")
+    lines.append(f"  masks      about {plan['masks']:,}")
+    lines.append("  cost, in layer-forwards (one layer on one sequence):")
+    lines += [f"    {count:>12,}  {name}" for name, count in forwards.items() if name != naive]
+    lines.append(f"    {total:>12,}  in all; a full forward for each mask would take {total - forwards['search'] + forwards[naive]:,}")
+    return "\n".join(lines)

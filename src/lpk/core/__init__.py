@@ -1,0 +1,1 @@
+"""The small core. It knows kinds of plugins, never a plugin."""

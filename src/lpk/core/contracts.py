@@ -1,0 +1,295 @@
+"""What a plugin of each kind must be, and the small values that plugins and core exchange.
+
+Importing this module imports neither torch nor numpy: a plugin module may import it at the top.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from lpk.core.pruning.mask import LayerMask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Every plugin
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Options(BaseModel):
+    """A plugin's options: ``-O key=value``, the recipe's keys, and the table of ``lpk plugins show`` are its fields.
+
+    Give each field a default and a ``Field(description=...)``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Component:
+    """What a hook returns for each thing it offers: a description light enough to list.
+
+    Attributes:
+        name: lower case letters, digits and hyphens.
+        summary: one line.
+        target: ``"package.module:Class"``, imported only when the component is used.
+        reference: the address of the paper, if there is one.
+        options: the class of its options.
+        extra: the pip requirement that brings what the target imports, e.g. ``"lpk[optuna]"``.
+    """
+
+    name: str
+    summary: str
+    target: str
+    reference: str = ""
+    options: type[Options] = Options
+    extra: str = ""
+
+
+O = TypeVar("O", bound=Options)
+
+
+class Plugin(ABC, Generic[O]):
+    """What every target class is made with: its validated options."""
+
+    def __init__(self, options: O) -> None:
+        self.options = options
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The data a model is measured on
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token sequences, padded on the right to one length.
+
+    No attention mask goes with them: the model is causal, so no real position ever sees a pad.
+
+    Attributes:
+        ids: token ids, (sequences, tokens), int64.
+        lengths: real tokens of each sequence, (sequences,), int64.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+
+    def real(self) -> Tensor:
+        """Which positions are not padding: (sequences, tokens), bool."""
+        import torch
+
+        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
+
+    def predicted(self) -> Tensor:
+        """Which positions have a real next token to predict: (sequences, tokens - 1), bool."""
+        return self.real()[:, 1:]
+
+
+class Calibration(Protocol):
+    """The calibration sequences, as a scorer sees them."""
+
+    def batches(self) -> Iterator[Batch]:
+        """The sequences, in an order that never changes."""
+        ...
+
+
+class Stack(Protocol):
+    """A causal language model taken as embedding, layers and head."""
+
+    @property
+    def layers(self) -> int:
+        """How many layers there are."""
+        ...
+
+    def states(self, batch: Batch) -> Iterator[Tensor]:
+        """The dense model's residual stream, ``layers + 1`` tensors of (sequences, tokens, hidden).
+
+        The ``l``-th is the input of layer ``l``; the last is the output of the last layer *before* the final norm.
+        """
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scorers
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """How much the model needs each layer, or each run of layers; the lowest score goes first.
+
+    Attributes:
+        layers: one score for each layer.
+        runs: ``runs[l][n - 1]`` is the score of the ``n`` layers from ``l`` on; empty if the scorer has none.
+    """
+
+    layers: tuple[float, ...]
+    runs: tuple[tuple[float, ...], ...] = ()
+
+    def run(self, start: int, length: int) -> float:
+        """The score of layers ``start`` to ``start + length - 1`` removed together."""
+        return self.runs[start][length - 1]
+
+    @classmethod
+    def from_pairs(cls, between: Sequence[Sequence[float]]) -> LayerScores:
+        """From distances between states: ``between[a][b]`` lies between the inputs of layers ``a`` and ``b``, a < b."""
+        last = len(between) - 1
+        runs = tuple(tuple(float(between[start][end]) for end in range(start + 1, last + 1)) for start in range(last))
+        return cls(layers=tuple(run[0] for run in runs), runs=runs)
+
+
+class Scorer(Plugin[O]):
+    """Says how redundant each layer is, from the dense model alone."""
+
+    @abstractmethod
+    def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
+        """Score every layer. The model must be left as it was."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Objectives
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Outputs(ABC):
+    """What one masked model says about one batch. Logits come in chunks of positions, never whole."""
+
+    batch: Batch
+
+    @abstractmethod
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Predictions of the next token: (positions, logits), logits being float32 (sequences, positions, vocabulary).
+
+        Covers positions ``0`` to ``tokens - 2``; the last one predicts nothing that is known.
+        """
+
+    def token_nll(self) -> Tensor:
+        """Negative log-likelihood of each next token in nats: (sequences, tokens - 1), float32."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        targets = self.batch.ids[:, 1:]
+        return torch.cat([cross_entropy(logits.mT, targets[:, at], reduction="none") for at, logits in self.chunks()], 1)
+
+    def token_kl(self, dense: Outputs) -> Tensor:
+        """KL(dense || this) of each next-token distribution in nats: (sequences, tokens - 1), float32."""
+        import torch
+        from torch.nn.functional import kl_div, log_softmax
+
+        pairs = zip(self.chunks(), dense.chunks(), strict=True)
+        return torch.cat(
+            [
+                kl_div(log_softmax(here, -1), log_softmax(there, -1), reduction="none", log_target=True).sum(-1)
+                for (_, here), (_, there) in pairs
+            ],
+            1,
+        )
+
+
+class Objective(Plugin[O]):
+    """What "the model still works" means: one number for each item, lower is better."""
+
+    #: Whether ``loss`` compares with the dense model's outputs.
+    needs_dense: ClassVar[bool] = False
+
+    @abstractmethod
+    def loss(self, outputs: Outputs, dense: Outputs | None) -> Tensor:
+        """One loss for each sequence of the batch: (sequences,). ``dense`` is given when ``needs_dense``."""
+
+    def weights(self, batch: Batch) -> Tensor:
+        """What each sequence counts for in the mean: (sequences,). Its predicted tokens, unless overridden."""
+        return batch.predicted().sum(1)
+
+    @staticmethod
+    def sequence_mean(per_token: Tensor, batch: Batch) -> Tensor:
+        """The mean over each sequence's predicted tokens, in float64: (sequences, tokens - 1) -> (sequences,)."""
+        here = batch.predicted()
+        return per_token.double().masked_fill(~here, 0).sum(1) / here.sum(1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Searchers
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Remove exactly ``budget`` of ``layers`` layers, none of them protected.
+
+    Attributes:
+        scores: a scorer's opinion, when there is one.
+        seed: everything random must come from it.
+        workspace: a folder for what the searcher wants to leave behind.
+    """
+
+    layers: int
+    budget: int
+    protected: frozenset[int] = frozenset()
+    scores: LayerScores | None = None
+    seed: int = 0
+    workspace: Path = field(default_factory=Path)
+
+    @property
+    def dense(self) -> LayerMask:
+        """The mask that removes nothing."""
+        return LayerMask(self.layers)
+
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """The layers that may be removed."""
+        return self.removable(self.dense)
+
+    def removable(self, mask: LayerMask) -> tuple[int, ...]:
+        """The layers that may still be removed."""
+        return tuple(layer for layer in mask.kept if layer not in self.protected)
+
+    def mask(self, removed: Iterable[int]) -> LayerMask:
+        """The mask that removes these layers."""
+        return LayerMask(self.layers, tuple(removed))
+
+    def lowest(self, scores: Sequence[float]) -> LayerMask:
+        """The mask of the ``budget`` removable layers with the lowest scores; ties go to the earlier layer."""
+        return self.mask(sorted(self.candidates, key=lambda layer: (scores[layer], layer))[: self.budget])
+
+    def windows(self) -> list[LayerMask]:
+        """Every mask that removes ``budget`` neighbouring layers, from the first to the last."""
+        starts = range(self.layers - self.budget + 1)
+        runs = (range(start, start + self.budget) for start in starts)
+        return [self.mask(run) for run in runs if self.protected.isdisjoint(run)]
+
+    def accepts(self, mask: LayerMask) -> bool:
+        """Whether this mask could be the answer."""
+        return mask.layers == self.layers and len(mask) == self.budget and self.protected.isdisjoint(mask.removed)
+
+    def random(self) -> random.Random:
+        """A fresh generator seeded with ``seed``."""
+        return random.Random(self.seed)
+
+
+#: Yields batches of masks, is sent their losses in the same order. Masks below the budget may be asked for too.
+Search = Generator[Sequence[LayerMask], Sequence[float], None]
+
+
+class Searcher(Plugin[O]):
+    """Says which masks to try next.
+
+    The answer of a search is the mask with the lowest loss among those of exactly the budget that it asked for; of
+    equals, the one asked for first. So a searcher never does worse than any mask it tries, its seeds included.
+    """
+
+    #: What it does with a scorer's scores.
+    scores: ClassVar[Literal["ignored", "optional", "required"]] = "ignored"
+
+    @abstractmethod
+    def search(self, problem: Problem) -> Search:
+        """Yield masks, receive losses. The same problem and losses must give the same masks."""

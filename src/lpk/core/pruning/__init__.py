@@ -1,0 +1,1 @@
+"""Model -> calibration -> scorer -> searcher <-> evaluator -> mask -> checkpoint."""

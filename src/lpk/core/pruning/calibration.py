@@ -1,0 +1,233 @@
+"""Token sequences to measure on: from text, from JSONL, or as ids that another tool has used too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lpk.core.contracts import Batch
+from lpk.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedTokenizerBase
+
+    Ids = np.ndarray[tuple[int], np.dtype[np.int32]]
+
+#: What ``--calibration wikitext2`` names: a slice of WikiText-2 (raw, test split), shipped in the package.
+EMBEDDED = "wikitext2"
+#: The last part of a text is never calibrated on; perplexity is reported there.
+HELD_OUT_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Token sequences, one by one.
+
+    Attributes:
+        source: where they come from, for people.
+        ids: one int32 array of token ids for each sequence; lengths may differ.
+        device: where batches are put.
+    """
+
+    source: str
+    ids: tuple[Ids, ...]
+    device: str = "cpu"
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """A fingerprint of each sequence's ids."""
+        return tuple(hashlib.sha256(ids.astype("<i4").tobytes()).hexdigest()[:32] for ids in self.ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """A fingerprint of all ids in order."""
+        return hashlib.sha256("".join(self.keys).encode()).hexdigest()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in all sequences together."""
+        return sum(len(ids) for ids in self.ids)
+
+    def describe(self) -> dict[str, Any]:
+        """What a run's record says of them."""
+        return {"source": self.source, "sequences": len(self.ids), "tokens": self.tokens, "fingerprint": self.fingerprint}
+
+    def check(self, vocabulary: int) -> None:
+        """Compare ids with the size of a model's vocabulary.
+
+        Raises:
+            UsageError: an id is beyond it; the ids are another tokenizer's.
+        """
+        highest = max((int(ids.max()) for ids in self.ids), default=0)
+        if highest >= vocabulary:
+            raise UsageError(f"calibration {self.source}: token id {highest}, but the model's vocabulary has {vocabulary}")
+
+    def batch(self, item: int) -> Batch:
+        """One sequence as a batch of one."""
+        import torch
+
+        ids = torch.from_numpy(self.ids[item].astype("int64"))[None].to(self.device)
+        return Batch(ids, torch.tensor([ids.shape[1]], device=self.device))
+
+    def batches(self) -> Iterator[Batch]:
+        """See :meth:`lpk.core.contracts.Calibration.batches`."""
+        return (self.batch(item) for item in range(len(self.ids)))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a calibration file holds, before any tokenizer.
+
+    Attributes:
+        text: one text to cut windows from; or
+        documents: texts, each of which gives one sequence; or
+        ids: ready sequences.
+    """
+
+    source: str
+    text: str = ""
+    documents: tuple[str, ...] = ()
+    ids: tuple[Ids, ...] = ()
+
+    @classmethod
+    def read(cls, source: str, field: str = "text") -> Corpus:
+        """Read ``wikitext2`` (shipped), a text, ``.jsonl`` with a text field, or ids as ``.npy`` or ``.safetensors``.
+
+        Raises:
+            UsageError: the file is missing, empty, binary, or not what its ending says.
+        """
+        if source == EMBEDDED:
+            return cls(source, text=(files("lpk") / "data" / "wikitext2.txt").read_text(encoding="utf-8"))
+        path = Path(source)
+        if not path.is_file():
+            raise UsageError(f"calibration {source}: no such file (and not {EMBEDDED!r}, the text that lpk ships)")
+        if path.stat().st_size == 0:
+            raise UsageError(f"calibration {source}: the file is empty")
+        if path.suffix in (".npy", ".safetensors"):
+            return cls(source, ids=_read_ids(path))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"calibration {source}: not UTF-8 text (byte {error.start}); wanted text, .jsonl, .npy or .safetensors") from None
+        if "\0" in text:
+            raise UsageError(f"calibration {source}: a binary file; wanted text, .jsonl, .npy or .safetensors")
+        if not text.strip():
+            raise UsageError(f"calibration {source}: nothing but white space")
+        if path.suffix == ".jsonl":
+            return cls(source, documents=_read_documents(source, text, field))
+        return cls(source, text=text)
+
+    def size(self, sequences: int, length: int) -> tuple[int, int]:
+        """How many sequences and tokens a draw has, told without a tokenizer: of a text, what is asked for."""
+        if self.ids:
+            return len(self.ids), sum(map(len, self.ids))
+        count = min(sequences, len(self.documents)) if self.documents else sequences
+        return count, count * length
+
+    def draw(self, tokenizer: PreTrainedTokenizerBase | None, count: int, length: int, seed: int) -> Sequences:
+        """Sequences to calibrate on, drawn by ``seed`` from all but the last quarter; ready ids all, in order.
+
+        Raises:
+            UsageError: there is less than one sequence, or no tokenizer.
+        """
+        if self.ids:
+            return Sequences(self.source, self.ids)
+        pool, _ = self._parts(tokenizer, length)
+        chosen = sorted(random.Random(seed).sample(range(len(pool)), min(count, len(pool))))
+        return Sequences(self.source, tuple(pool[index] for index in chosen))
+
+    def held_out(self, tokenizer: PreTrainedTokenizerBase | None, count: int, length: int, *, whole: bool) -> Sequences:
+        """Evenly spaced sequences of the last quarter, which no seed draws, or of the whole text; ready ids all.
+
+        Raises:
+            UsageError: there is less than one sequence, or no tokenizer.
+        """
+        if self.ids:
+            return Sequences(self.source, self.ids)
+        first, last = self._parts(tokenizer, length)
+        pool = first + last if whole else last
+        count = min(count, len(pool))
+        return Sequences(self.source, tuple(pool[index * len(pool) // count] for index in range(count)))
+
+    def _parts(self, tokenizer: PreTrainedTokenizerBase | None, length: int) -> tuple[list[Ids], list[Ids]]:
+        """All sequences there are: those to calibrate on, and the last quarter."""
+        if tokenizer is None:
+            raise UsageError(f"calibration {self.source}: text needs a tokenizer, and the model has none that works; give ids (.npy)")
+        pool = self._pool(tokenizer, length)
+        if len(pool) < 2:
+            have = "less than one sequence" if not pool else "one sequence"
+            raise UsageError(
+                f"calibration {self.source}: {have} of {length} tokens; two are needed, one of them held out: "
+                "give a longer file or a smaller --length"
+            )
+        kept_back = max(1, round(len(pool) * HELD_OUT_SHARE))
+        return pool[:-kept_back], pool[-kept_back:]
+
+    def _pool(self, tokenizer: PreTrainedTokenizerBase, length: int) -> list[Ids]:
+        """All sequences there are: neighbouring windows of a text, or the beginning of each document."""
+        import numpy as np
+
+        # A model trained to see a first token (Gemma's <bos>) must see it in every window, not only in the first.
+        prefix = [i for i in tokenizer("").input_ids if i == tokenizer.bos_token_id]
+        room = length - len(prefix)
+        if room < 2:
+            raise UsageError(f"--length {length} leaves no room for 2 tokens of text")
+
+        def tokenize(text: str) -> list[int]:
+            return tokenizer(text, add_special_tokens=False, verbose=False).input_ids  # type: ignore[no-any-return]
+
+        if self.documents:
+            pieces = [tokens[:room] for tokens in map(tokenize, self.documents) if len(tokens) >= 2]
+        else:
+            tokens = tokenize(self.text)
+            pieces = [tokens[begin : begin + room] for begin in range(0, len(tokens) - room + 1, room)]
+        return [np.array(prefix + piece, dtype=np.int32) for piece in pieces]
+
+
+def _read_documents(source: str, text: str, field: str) -> tuple[str, ...]:
+    documents = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+                document = row[field]
+                if not isinstance(document, str):
+                    raise TypeError
+            except json.JSONDecodeError as error:
+                raise UsageError(f"calibration {source}, line {number}: not JSON ({error.msg})") from None
+            except (KeyError, TypeError):
+                raise UsageError(f"calibration {source}, line {number}: no text in the field {field!r}") from None
+            documents.append(document)
+    return tuple(documents)
+
+
+def _read_ids(path: Path) -> tuple[Ids, ...]:
+    import numpy as np
+
+    try:
+        if path.suffix == ".npy":
+            arrays = {"": np.load(path, allow_pickle=False)}
+        else:
+            from safetensors.numpy import load_file
+
+            arrays = load_file(path)
+    except Exception as error:
+        raise UsageError(f"calibration {path}: not a readable {path.suffix} file ({error})") from None
+    if len(arrays) != 1:
+        raise UsageError(f"calibration {path}: {len(arrays)} arrays ({', '.join(arrays)}); wanted one of token ids")
+    (array,) = arrays.values()
+    if array.ndim != 2 or array.dtype.kind not in "iu" or 0 in array.shape:
+        raise UsageError(f"calibration {path}: {array.dtype} of shape {array.shape}; wanted integers of shape (sequences, length)")
+    if array.shape[1] < 2:
+        raise UsageError(f"calibration {path}: sequences of 1 token; a next token to predict needs 2")
+    if array.min() < 0:
+        raise UsageError(f"calibration {path}: negative token ids; padding is not allowed here")
+    return tuple(row.astype(np.int32) for row in array)

@@ -1,0 +1,145 @@
+"""Writes the smaller model as a plain Hugging Face checkpoint, and proves it by loading it again.
+
+What must change together when layers go (each alone gives a checkpoint that loads and is wrong, or does not load): the
+list of modules, ``num_hidden_layers``, every list in the configuration with one entry for each layer (``layer_types``),
+every list of layer indices, and each module's own ``layer_idx``, by which it finds its place in the key-value cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lpk.core.errors import UsageError
+from lpk.core.files import require_space, whole_directory
+from lpk.core.pruning.mask import LayerMask, ranges
+from lpk.core.pruning.stack import LayerStack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+#: Entries of configurations that list layers by index, not one value for each layer.
+_INDEX_LISTS = ("mlp_only_layers", "full_attention_layers_idx", "cross_attention_layers")
+
+
+def pruned_config(config: PreTrainedConfig, mask: LayerMask) -> PreTrainedConfig:
+    """The configuration of the model without the removed layers."""
+    values = config.to_dict()
+    values["num_hidden_layers"] = len(mask.kept)
+    # Models that name it otherwise (GPT-2: n_layer) translate through attribute_map.
+    values.pop(config.attribute_map.get("num_hidden_layers", ""), None)
+    for key, value in values.items():
+        if isinstance(value, (list, tuple)):
+            if key in _INDEX_LISTS:
+                values[key] = [mask.kept.index(layer) for layer in value if layer in mask.kept]
+            elif len(value) == mask.layers:
+                values[key] = [value[layer] for layer in mask.kept]
+    return type(config).from_dict(values)
+
+
+@contextmanager
+def without_layers(stack: LayerStack, mask: LayerMask) -> Iterator[PreTrainedModel]:
+    """Within this context the stack's model really lacks the removed layers; afterwards it is as it was."""
+    from torch import nn
+
+    model = stack.model
+    parent_path, _, name = stack.path.rpartition(".")
+    parent = model.get_submodule(parent_path)
+    layers, config = getattr(parent, name), model.config
+    smaller = pruned_config(config, mask)
+    places = [(part, part.layer_idx) for layer in layers for part in layer.modules() if hasattr(part, "layer_idx")]
+    owners = [part for part in model.modules() if getattr(part, "config", None) is config]
+    try:
+        setattr(parent, name, nn.ModuleList(layers[layer] for layer in mask.kept))
+        for place, layer in enumerate(mask.kept):
+            for part in layers[layer].modules():
+                if hasattr(part, "layer_idx"):
+                    part.layer_idx = place
+        for owner in owners:
+            owner.config = smaller
+        yield model
+    finally:
+        setattr(parent, name, layers)
+        for owner in owners:
+            owner.config = config
+        for part, place in places:
+            part.layer_idx = place
+
+
+def save(stack: LayerStack, mask: LayerMask, tokenizer: PreTrainedTokenizerBase | None, into: Path, card: str) -> None:
+    """Write ``into`` as a checkpoint that ``AutoModelForCausalLM.from_pretrained`` loads; all of it or nothing.
+
+    Raises:
+        UsageError: the disk is too full, or the saved model does not compute what the masked one did.
+    """
+    require_space(into.parent, checkpoint_bytes(stack, mask) + 50_000_000, "the pruned model")
+    with whole_directory(into) as folder:
+        with without_layers(stack, mask) as model:
+            model.save_pretrained(folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        _prove(stack, mask, folder)
+
+
+def load(folder: Path, like: PreTrainedModel) -> PreTrainedModel:
+    """A saved checkpoint, in the precision and on the device of another model."""
+    from transformers import AutoModelForCausalLM
+
+    trusted = type(like).__module__.startswith("transformers_modules.")
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=like.dtype, use_safetensors=True, local_files_only=True, trust_remote_code=trusted
+    )
+    return model.to(like.device).eval()  # type: ignore[no-any-return]
+
+
+def _prove(stack: LayerStack, mask: LayerMask, folder: Path) -> None:
+    """Compare the reloaded model with the masked one, bit for bit."""
+    import torch
+
+    probe = stack.probe()
+    with torch.inference_mode():
+        masked = stack.masked_logits(probe, mask)
+        reloaded = load(folder, stack.model)(probe.ids, use_cache=False).logits
+    if not torch.equal(masked, reloaded):
+        worst = (masked - reloaded).abs().max().item()
+        kind = type(stack.model).__name__
+        raise UsageError(
+            f"the {kind} saved without layers {mask} does not compute what it did in memory (logits differ by {worst:.2g}): "
+            "its configuration ties layers to their places in a way that lpk does not know; nothing was written"
+        )
+
+
+def parameters(stack: LayerStack, mask: LayerMask) -> int:
+    """Parameters of the model without the removed layers; tied ones count once."""
+    removed = {id(p) for layer in mask.removed for p in stack.modules[layer].parameters()}
+    return sum(p.numel() for p in stack.model.parameters() if id(p) not in removed)
+
+
+def checkpoint_bytes(stack: LayerStack, mask: LayerMask) -> int:
+    """Bytes of the weights of that model as they are written."""
+    removed = {id(p) for layer in mask.removed for p in stack.modules[layer].parameters()}
+    return sum(p.numel() * p.element_size() for p in stack.model.parameters() if id(p) not in removed)
+
+
+def model_card(base: str, mask: LayerMask, body: str, licence: str = "") -> str:
+    """The README.md of the checkpoint: front matter that hubs understand, then what was done."""
+    front = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
+    front += [f"license: {licence.lower()}"] if licence else []
+    front += [f"base_model: {base}"] if base else []
+    front += ["tags:", "- lpk", "- pruned", "- depth-pruning", "---", ""]
+    title = f"# {base.split('/')[-1] or 'A model'} without {len(mask)} of its {mask.layers} layers"
+    return "\n".join([*front, title, "", f"Removed layers (0-based): {ranges(mask.removed)}. Kept: {ranges(mask.kept)}.", "", body, ""])
+
+
+def mergekit_recipe(base: str, mask: LayerMask, dtype: str) -> str:
+    """The same cut as a mergekit passthrough recipe; its ``layer_range`` excludes the upper bound."""
+    import yaml
+
+    slices: list[dict[str, Any]] = []
+    for run in ranges(mask.kept).split():
+        first, _, last = run.partition("-")
+        slices.append({"sources": [{"model": base, "layer_range": [int(first), int(last or first) + 1]}]})
+    return yaml.safe_dump({"slices": slices, "merge_method": "passthrough", "dtype": dtype}, sort_keys=False)

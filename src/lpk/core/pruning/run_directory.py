@@ -1,0 +1,127 @@
+"""The folder a run leaves behind, and how the same command finds its way back into it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from lpk.core.errors import UsageError
+from lpk.core.files import room, write_json, write_text
+from lpk.core.pruning.recipe import Recipe
+
+
+class RunDirectory:
+    """A run's folder, held by one process at a time.
+
+    ``run.json`` says what is being run from the beginning on and is written again, whole, at the very end: its
+    ``status`` is ``complete`` only when everything else is there.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe) -> None:
+        """Claim the folder for this recipe. Close it, or use it as a context manager.
+
+        Raises:
+            UsageError: it holds another run or something else, is in use, or cannot be written.
+        """
+        self.path, self.recipe = path, recipe
+        self._check()
+        with room(path):
+            path.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(path / ".lock")
+        try:
+            with room(path):
+                self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(f"{path} is in use by another process") from None
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lock.release()
+        if not (self.path / "run.json").exists():
+            (self.path / ".lock").unlink(missing_ok=True)
+            try:
+                self.path.rmdir()  # a run refused before it began leaves nothing behind
+            except OSError:
+                return
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """What ``run.json`` says, if the run is complete."""
+        found = read_run(self.path)
+        return found if found and found.get("status") == "complete" else None
+
+    def begin(self, facts: dict[str, Any]) -> None:
+        """Write what is being run; on resume, check that the model and the data are still what they were.
+
+        Raises:
+            UsageError: a fingerprint differs from the one the run began with.
+        """
+        before = read_run(self.path)
+        for part in ("model", "calibration", "held_out"):
+            if before and before[part]["fingerprint"] != facts[part]["fingerprint"]:
+                raise UsageError(f"{self.path}: the {part.replace('_', '-')} has changed since this run began; give another --out")
+        if not before:
+            recipe = self.recipe.model_dump(mode="json")
+            write_text(self.path / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+            write_json(self.path / "run.json", {**facts, "status": "running"})
+
+    def finish(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Write the result and declare the run complete."""
+        whole = {**facts, "status": "complete"}
+        write_json(self.path / "run.json", whole)
+        return whole
+
+    def _check(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"--out {self.path}: it is a file, not a folder")
+        before = read_run(self.path)
+        if before is None:
+            if self.path.is_dir() and any(file.name != ".lock" for file in self.path.iterdir()):
+                raise UsageError(f"--out {self.path}: the folder is not empty and holds no lpk run")
+        elif before.get("recipe") != self.recipe.model_dump(mode="json"):
+            raise UsageError(f"--out {self.path}: it holds another run{_difference(before, self.recipe)}; give another --out")
+
+
+def _difference(before: dict[str, Any], recipe: Recipe) -> str:
+    old, new = before.get("recipe") or {}, recipe.model_dump(mode="json")
+    for key in new:
+        if old.get(key) != new[key]:
+            return f" ({key} {json.dumps(old.get(key))}, not {json.dumps(new[key])})"
+    return ""
+
+
+def read_run(path: Path) -> dict[str, Any] | None:
+    """What a folder's ``run.json`` says, if there is one.
+
+    Raises:
+        UsageError: it is not readable.
+    """
+    try:
+        text = (path / "run.json").read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read run.json ({error.strerror})") from None
+    try:
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"{path}: its run.json is not one of lpk's") from None
+    return found
+
+
+def default_path(recipe: Recipe) -> Path:
+    """``runs/demo-optuna-angular-1f9e6c02``: the same recipe finds the same folder, so the same command resumes."""
+    digest = hashlib.sha256(json.dumps(recipe.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:8]
+    model = Path(recipe.model.rstrip("/")).name or "model"
+    parts = [model, recipe.searcher.name, *([recipe.scorer.name] if recipe.scorer else []), digest]
+    return Path("runs") / "-".join(part.replace("/", "-") for part in parts)

@@ -1,0 +1,261 @@
+"""A causal language model taken apart by watching it work: embedding, layers, head.
+
+Nothing here knows an architecture. One dense forward shows which modules are the layers (a chain: what one returns is
+the very tensor that the next is given) and what else each of them is called with. Afterwards a layer can be run alone,
+and the embedding and the head are the model's own forward with the layers stubbed out.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lpk.core.contracts import Batch, Outputs
+from lpk.core.errors import UsageError
+from lpk.core.pruning.mask import LayerMask
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+#: Positions per chunk of logits: 128 x 49,152 float32 is 25 MB, and larger ones were no faster on two cores.
+CHUNK = 128
+#: Tokens of the sequence that the layer stack is checked on.
+PROBE = 24
+
+#: A layer call other than its first argument, the hidden state.
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A batch after the embedding: what enters layer 0, and what else each layer is called with."""
+
+    batch: Batch
+    hidden: Tensor
+    calls: tuple[Call, ...]
+
+
+class LayerStack:
+    """The layers of a causal language model, each of which can be run alone.
+
+    Attributes:
+        model: the dense model, in eval mode; nothing here changes its parameters.
+        path: where its list of layers is, e.g. ``"model.layers"``.
+        shares_prefixes: whether layers can be replayed one by one. Where they share state that replay cannot carry
+            (keys and values of another layer, say), masks are evaluated by whole-model forwards instead.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Watch one dense forward of a short probe and check that replaying it gives the same bits.
+
+        Raises:
+            UsageError: no chain of layers can be found.
+        """
+        self.model = model.eval()
+        self._takes_positions = "logits_to_keep" in inspect.signature(model.forward).parameters
+        watched = _watch(model, self.probe())
+        self.path = watched.path
+        self.modules: list[nn.Module] = list(model.get_submodule(watched.path).children())
+        self._gives_tuple = watched.gives_tuple
+        self.shares_prefixes = self._replays(watched)
+
+    @property
+    def layers(self) -> int:
+        """How many layers there are."""
+        return len(self.modules)
+
+    def probe(self) -> Batch:
+        """A short sequence of spread-out token ids: (1, 24)."""
+        import torch
+
+        vocabulary = self.model.config.get_text_config().vocab_size
+        ids = (torch.arange(PROBE) * (vocabulary // PROBE or 1) + 3) % vocabulary
+        return Batch(ids[None].to(self.model.device), torch.tensor([PROBE], device=self.model.device))
+
+    def start(self, batch: Batch) -> Start:
+        """Run the embedding alone and note what each layer would be called with."""
+        calls: list[Call] = [((), {})] * self.layers
+        entering: list[Tensor] = []
+
+        def note(layer: int, hidden: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+            calls[layer] = (args, kwargs)
+            if layer == 0:
+                entering.append(hidden)
+            return hidden
+
+        with self._stubbed(note):
+            self._forward(batch, positions=slice(0, 1))
+        return Start(batch, entering[0], tuple(calls))
+
+    def layer(self, index: int, hidden: Tensor, start: Start) -> Tensor:
+        """The output of one layer: (sequences, tokens, hidden) in and out."""
+        args, kwargs = start.calls[index]
+        output = self.modules[index](hidden, *args, **kwargs)
+        return output[0] if self._gives_tuple else output  # type: ignore[no-any-return]
+
+    def states(self, batch: Batch) -> Iterator[Tensor]:
+        """See :meth:`lpk.core.contracts.Stack.states`."""
+        if not self.shares_prefixes:
+            yield from _watch(self.model, batch).states
+            return
+        start = self.start(batch)
+        hidden = start.hidden
+        yield hidden
+        for index in range(self.layers):
+            hidden = self.layer(index, hidden, start)
+            yield hidden
+
+    def logits(self, batch: Batch, hidden: Tensor, positions: slice) -> Tensor:
+        """What the model's own head makes of a state before the final norm: (sequences, positions, vocabulary)."""
+
+        def skip(layer: int, entering: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+            return hidden if layer == 0 else entering
+
+        with self._stubbed(skip):
+            return self._forward(batch, positions)
+
+    def masked_logits(self, batch: Batch, mask: LayerMask) -> Tensor:
+        """A whole-model forward that skips the removed layers: (sequences, tokens, vocabulary).
+
+        Raises:
+            UsageError: the model cannot run without one of those layers.
+        """
+        with self._stubbed(lambda _index, hidden, _args, _kwargs: hidden, mask.removed):
+            try:
+                return self._forward(batch, slice(0, None))
+            except (KeyError, IndexError, AttributeError) as error:
+                message = f"this model cannot run without layers {mask}: others need what they compute ({error!r})"
+                raise UsageError(message) from error
+
+    def _forward(self, batch: Batch, positions: slice) -> Tensor:
+        if not self._takes_positions:
+            return self.model(batch.ids, use_cache=False).logits[:, positions]  # type: ignore[no-any-return]
+        import torch
+
+        keep = torch.arange(batch.ids.shape[1], device=batch.ids.device)[positions]
+        return self.model(batch.ids, use_cache=False, logits_to_keep=keep).logits  # type: ignore[no-any-return]
+
+    @contextmanager
+    def _stubbed(
+        self, stub: Callable[[int, Tensor, tuple[Any, ...], dict[str, Any]], Tensor], which: tuple[int, ...] | None = None
+    ) -> Iterator[None]:
+        """Within this context these layers (all of them by default) do what the stub does, and nothing else."""
+
+        def stand_in(index: int) -> Callable[..., Any]:
+            def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+                output = stub(index, hidden_states, args, kwargs)
+                return (output,) if self._gives_tuple else output
+
+            return forward
+
+        with ExitStack() as undo:
+            for index in range(self.layers) if which is None else which:
+                # An attribute of the instance hides the class's method; deleting it brings the method back.
+                self.modules[index].__dict__["forward"] = stand_in(index)
+                undo.callback(self.modules[index].__dict__.pop, "forward")
+            yield
+
+    def _replays(self, watched: _Watched) -> bool:
+        """Whether every layer is a function of its input: the same bits in order, and in reverse order too.
+
+        In order only, layers that hand each other state behind the scenes would pass and then be wrong in a trie.
+        """
+        import torch
+
+        with suppress(KeyError, IndexError, AttributeError, TypeError, RuntimeError), torch.inference_mode():
+            start = self.start(watched.batch)
+            if not torch.equal(start.hidden, watched.states[0]):
+                return False
+            for index in reversed(range(self.layers)):
+                if not torch.equal(self.layer(index, watched.states[index], start), watched.states[index + 1]):
+                    return False
+            logits = self.logits(watched.batch, watched.states[-1], slice(0, None))
+            return torch.equal(logits, watched.logits)
+        return False
+
+
+class StackOutputs(Outputs):
+    """Logits of a batch from its last hidden state, made by the model's head chunk by chunk."""
+
+    def __init__(self, stack: LayerStack, batch: Batch, hidden: Tensor) -> None:
+        self.stack, self.batch, self.hidden = stack, batch, hidden
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """See :meth:`lpk.core.contracts.Outputs.chunks`."""
+        for positions in _chunks(self.batch):
+            yield positions, self.stack.logits(self.batch, self.hidden, positions).float()
+
+
+class WholeOutputs(Outputs):
+    """Logits of a batch from a whole-model forward."""
+
+    def __init__(self, batch: Batch, logits: Tensor) -> None:
+        self.batch, self.logits = batch, logits
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """See :meth:`lpk.core.contracts.Outputs.chunks`."""
+        for positions in _chunks(self.batch):
+            yield positions, self.logits[:, positions].float()
+
+
+def _chunks(batch: Batch) -> Iterator[slice]:
+    predicted = batch.ids.shape[1] - 1
+    return (slice(begin, min(begin + CHUNK, predicted)) for begin in range(0, predicted, CHUNK))
+
+
+@dataclass
+class _Watched:
+    """What one dense forward showed."""
+
+    batch: Batch
+    logits: Tensor
+    path: str = ""
+    gives_tuple: bool = False
+    states: list[Tensor] = field(default_factory=list)
+
+
+def _watch(model: PreTrainedModel, batch: Batch) -> _Watched:
+    """Run the dense model once and find its longest chain of layers.
+
+    Raises:
+        UsageError: there is no chain of two or more.
+    """
+    import torch
+    from torch import nn
+
+    lists = {name: list(m.children()) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 1}
+    seen: dict[nn.Module, list[tuple[Tensor, Any]]] = {}
+
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        entering = args[0] if args else kwargs.get("hidden_states")
+        seen.setdefault(module, []).append((entering, output))  # type: ignore[arg-type]
+
+    with ExitStack() as hooks, torch.inference_mode():
+        for member in {module for members in lists.values() for module in members}:
+            hooks.callback(member.register_forward_hook(note, with_kwargs=True).remove)
+        logits = model(batch.ids, use_cache=False).logits
+    chains = {path: states for path, members in lists.items() if (states := _chain(members, seen))}
+    if not chains:
+        kind = type(model).__name__
+        raise UsageError(f"{kind} has no stack of layers that hand a hidden state from one to the next; lpk cannot prune it")
+    path = max(chains, key=lambda name: len(chains[name]))
+    gives_tuple = isinstance(seen[lists[path][0]][0][1], tuple)
+    return _Watched(batch, logits, path, gives_tuple, chains[path])
+
+
+def _chain(members: list[nn.Module], seen: dict[nn.Module, list[tuple[Tensor, Any]]]) -> list[Tensor]:
+    """The hidden states along these modules if each was called once, on what the one before returned; else empty."""
+    states: list[Tensor] = []
+    for module in members:
+        if len(seen.get(module, ())) != 1:
+            return []
+        entering, output = seen[module][0]
+        leaving = output[0] if isinstance(output, tuple) else output
+        if states and entering is not states[-1]:
+            return []
+        states += [leaving] if states else [entering, leaving]
+    return states
