@@ -78,7 +78,8 @@ class Bars(Progress):
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
 
         columns = (
             TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("[cyan]{task.fields[note]}"),
@@ -94,7 +95,8 @@ class Bars(Progress):
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         if self._task is not None:
-            self._bars.update(self._task, advance=amount, **({"note": note} if note else {}))
+            fields: dict[str, Any] = {"note": note} if note else {}
+            self._bars.update(self._task, advance=amount, **fields)
 
     def done(self) -> None:
         self._end()

@@ -36,7 +36,13 @@ def list_(as_json: bool) -> None:
     table(
         ("NAME", "WHAT IT IS", "LICENCE", "SIZE", "WHERE"),
         [
-            (m.name, m.summary, m.licence, f"{m.bytes / 1e6:.0f} MB", str(m.path) if m.present() else f"lpk models pull {m.name}")
+            (
+                m.name,
+                m.summary,
+                m.licence,
+                f"{m.bytes / 1e6:.0f} MB",
+                str(m.path) if m.present() else f"lpk models pull {m.name}",
+            )
             for m in CATALOG.values()
         ],
     )

@@ -30,7 +30,8 @@ def list_(kind: str | None, as_json: bool) -> None:
         return
     ambiguous = _ambiguous(registry)
     rows = [
-        (e.kind, e.qualified if (e.kind, e.name) in ambiguous else e.name, e.component.summary, str(e.provider)) for e in entries
+        (e.kind, e.qualified if (e.kind, e.name) in ambiguous else e.name, e.component.summary, str(e.provider))
+        for e in entries
     ]
     table(("KIND", "NAME", "WHAT IT DOES", "FROM"), rows)
     for culprit in registry.broken:
@@ -63,7 +64,10 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
         click.echo("  options (-O name=value):")
         table(
             ("NAME", "TYPE", "DEFAULT", "WHAT IT IS"),
-            [(o["name"], o["type"], "required" if o["required"] else json.dumps(o["default"]), o["help"]) for o in options],
+            [
+                (o["name"], o["type"], "required" if o["required"] else json.dumps(o["default"]), o["help"])
+                for o in options
+            ],
             indent="    ",
         )
     else:

@@ -31,9 +31,24 @@ from lpk.core.registry import Registry, installed
 @click.option("--dtype", help="Weights in memory: float32, bfloat16 or float16.  [default: float32]")
 @click.option("--device", help="auto, cpu, cuda, cuda:1 ...  [default: auto]")
 @click.option("--seed", type=int, help="Draws the calibration sequences, seeds the searcher.  [default: 0]")
-@click.option("--allow", multiple=True, type=click.Choice(["pickle", "remote-code"]), help="Load pickled weights; run a model's own code.")
-@click.option("-O", "options", multiple=True, metavar="NAME=VALUE", help="A plugin's option, e.g. trials=80 or searcher.trials=80.")
-@click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: one under runs/, named after the recipe]")
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(["pickle", "remote-code"]),
+    help="Load pickled weights; run a model's own code.",
+)
+@click.option(
+    "-O",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A plugin's option, e.g. trials=80 or searcher.trials=80.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The run's folder.  [default: one under runs/, named after the recipe]",
+)
 @click.option("--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with the run in this folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -101,8 +116,12 @@ def _with_options(recipe: Recipe, options: tuple[str, ...], registry: Registry) 
     Raises:
         UsageError: none has it, or several do.
     """
-    chosen: dict[str, Choice] = {k: v for k in ("objective", "scorer", "searcher") if (v := getattr(recipe, k)) is not None}
-    known = {kind: set(registry.find(kind, choice.name).component.options.model_fields) for kind, choice in chosen.items()}
+    chosen: dict[str, Choice] = {
+        k: v for k in ("objective", "scorer", "searcher") if (v := getattr(recipe, k)) is not None
+    }
+    known = {
+        kind: set(registry.find(kind, choice.name).component.options.model_fields) for kind, choice in chosen.items()
+    }
     for option in options:
         path, equals, value = option.partition("=")
         kind, dot, name = path.rpartition(".")

@@ -29,7 +29,12 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         _row("perplexity, held-out text", perplexity["dense"], perplexity["pruned"], ".2f"),
         _row(f"{plugins['objective']} loss, calibration", loss["dense"], loss["pruned"], ".4f"),
         _row("parameters (million)", parameters["dense"] / 1e6, parameters["pruned"] / 1e6, ".1f"),
-        _row(f"file size, {model['dtype']} (MB)", result["weight_bytes"]["dense"] / 1e6, cost["model_file_bytes"] / 1e6, ".1f"),
+        _row(
+            f"file size, {model['dtype']} (MB)",
+            result["weight_bytes"]["dense"] / 1e6,
+            cost["model_file_bytes"] / 1e6,
+            ".1f",
+        ),
         _row("tokens/s, reading", speed["dense"]["read"], speed["pruned"]["read"], ".1f"),
         _row("tokens/s, writing", speed["dense"]["write"], speed["pruned"]["write"], ".1f"),
         "",
@@ -63,9 +68,13 @@ def plan_text(plan: dict[str, Any]) -> str:
         options = ", ".join(f"{key}={value}" for key, value in plugin["options"].items())
         lines.append(f"  {kind:10} {plugin['name']}{f' ({options})' if options else ''}")
     data = plan["calibration"]
-    lines.append(f"  data       {data['sequences']} sequences, {data['tokens']:,} tokens, of {plan['recipe']['calibration']['source']}")
+    lines.append(
+        f"  data       {data['sequences']} sequences, {data['tokens']:,} tokens, of {plan['recipe']['calibration']['source']}"
+    )
     lines.append(f"  masks      about {plan['masks']:,}")
     lines.append("  cost, in layer-forwards (one layer on one sequence):")
     lines += [f"    {count:>12,}  {name}" for name, count in forwards.items() if name != naive]
-    lines.append(f"    {total:>12,}  in all; a full forward for each mask would take {total - forwards['search'] + forwards[naive]:,}")
+    lines.append(
+        f"    {total:>12,}  in all; a full forward for each mask would take {total - forwards['search'] + forwards[naive]:,}"
+    )
     return "\n".join(lines)

@@ -55,13 +55,13 @@ class Component:
     extra: str = ""
 
 
-O = TypeVar("O", bound=Options)
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-class Plugin(ABC, Generic[O]):
+class Plugin(ABC, Generic[OptionsT]):
     """What every target class is made with: its validated options."""
 
-    def __init__(self, options: O) -> None:
+    def __init__(self, options: OptionsT) -> None:
         self.options = options
 
 
@@ -148,7 +148,7 @@ class LayerScores:
         return cls(layers=tuple(run[0] for run in runs), runs=runs)
 
 
-class Scorer(Plugin[O]):
+class Scorer(Plugin[OptionsT]):
     """Says how redundant each layer is, from the dense model alone."""
 
     @abstractmethod
@@ -179,7 +179,9 @@ class Outputs(ABC):
         from torch.nn.functional import cross_entropy
 
         targets = self.batch.ids[:, 1:]
-        return torch.cat([cross_entropy(logits.mT, targets[:, at], reduction="none") for at, logits in self.chunks()], 1)
+        return torch.cat(
+            [cross_entropy(logits.mT, targets[:, at], reduction="none") for at, logits in self.chunks()], 1
+        )
 
     def token_kl(self, dense: Outputs) -> Tensor:
         """KL(dense || this) of each next-token distribution in nats: (sequences, tokens - 1), float32."""
@@ -196,7 +198,7 @@ class Outputs(ABC):
         )
 
 
-class Objective(Plugin[O]):
+class Objective(Plugin[OptionsT]):
     """What "the model still works" means: one number for each item, lower is better."""
 
     #: Whether ``loss`` compares with the dense model's outputs.
@@ -280,7 +282,7 @@ class Problem:
 Search = Generator[Sequence[LayerMask], Sequence[float], None]
 
 
-class Searcher(Plugin[O]):
+class Searcher(Plugin[OptionsT]):
     """Says which masks to try next.
 
     The answer of a search is the mask with the lowest loss among those of exactly the budget that it asked for; of

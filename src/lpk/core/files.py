@@ -26,7 +26,9 @@ def room(where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UsageError(f"no space left on the disk of {where}; free some and run the same command again") from error
+            raise UsageError(
+                f"no space left on the disk of {where}; free some and run the same command again"
+            ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise UsageError(f"cannot write {where}: {error.strerror}") from error
         raise
@@ -40,7 +42,9 @@ def require_space(where: Path, needed: int, purpose: str) -> None:
     """
     free = shutil.disk_usage(where).free
     if free < needed:
-        raise UsageError(f"no space for {purpose} on the disk of {where}: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free")
+        raise UsageError(
+            f"no space for {purpose} on the disk of {where}: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free"
+        )
 
 
 def _sync_directory(directory: Path) -> None:

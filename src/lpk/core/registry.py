@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pluggy
 from pydantic import ValidationError
@@ -100,7 +100,8 @@ class Entry:
         if not (isinstance(target, type) and issubclass(target, contract)):
             raise self._broken(f"{self.component.target} is not a {contract.__name__}")
         try:
-            return cast("Plugin[Any]", target(options))
+            made: Plugin[Any] = target(options)
+            return made
         except Exception as error:
             raise self._broken(error) from error
 
@@ -163,7 +164,9 @@ class Registry:
             if name in (source.entry_point, f"{source.distribution}/{source.entry_point}"):
                 raise PluginError(f"plugin {name!r} of {source} is broken: {culprit.reason}")
         if not self.entries:
-            raise UsageError(f"no {kind} {name!r}: no plugin is installed at all; is lpk itself installed? pip install .")
+            raise UsageError(
+                f"no {kind} {name!r}: no plugin is installed at all; is lpk itself installed? pip install ."
+            )
         raise UsageError(f"no {kind} {name!r}{did_you_mean(name, (e.name for e in self.entries if e.kind == kind))}")
 
 
@@ -177,17 +180,21 @@ def describe_options(options: type[Options]) -> list[dict[str, Any]]:
     """Name, type, default and help of each option, for tables and JSON."""
     schema = options.model_json_schema()
     rows = []
-    for name, field in options.model_fields.items():
+    for name, about in options.model_fields.items():
         kind = schema["properties"][name]
-        choices = kind.get("enum") or [part.get("type", "") for part in kind.get("anyOf", ())] or [kind.get("type", "any")]
-        default = field.get_default(call_default_factory=True) if not field.is_required() else None
-        rows.append({
-            "name": name,
-            "type": "|".join(map(str, choices)),
-            "default": default,
-            "required": field.is_required(),
-            "help": field.description or "",
-        })
+        choices = (
+            kind.get("enum") or [part.get("type", "") for part in kind.get("anyOf", ())] or [kind.get("type", "any")]
+        )
+        default = about.get_default(call_default_factory=True) if not about.is_required() else None
+        rows.append(
+            {
+                "name": name,
+                "type": "|".join(map(str, choices)),
+                "default": default,
+                "required": about.is_required(),
+                "help": about.description or "",
+            }
+        )
     return rows
 
 
@@ -217,7 +224,8 @@ def _components(manager: pluggy.PluginManager, point: EntryPoint, provider: Prov
                 raise ValueError(f"there is no hook {caller.name!r}{did_you_mean(caller.name, hooks)}")
             for impl in caller.get_hookimpls():
                 if impl.plugin is module:
-                    for component in impl.function():
+                    offered: Any = impl.function()
+                    for component in offered:
                         yield Entry(hooks[caller.name], _checked(component, caller.name), provider)
     except BaseException:
         manager.unregister(module)
@@ -230,7 +238,9 @@ def _checked(component: object, hook: str) -> Component:
     if not (isinstance(component.name, str) and _NAME.fullmatch(component.name)):
         raise ValueError(f"{hook}: {component.name!r} is no name: lower case letters, digits and single hyphens")
     if not (isinstance(component.target, str) and re.fullmatch(r"[\w.]+:[\w.]+", component.target)):
-        raise ValueError(f"{hook}: the target of {component.name!r} is {component.target!r}, not 'package.module:Class'")
+        raise ValueError(
+            f"{hook}: the target of {component.name!r} is {component.target!r}, not 'package.module:Class'"
+        )
     if not (isinstance(component.options, type) and issubclass(component.options, Options)):
         raise TypeError(f"{hook}: the options of {component.name!r} are not a subclass of lpk's Options")
     return component

@@ -58,7 +58,12 @@ class Sequences:
 
     def describe(self) -> dict[str, Any]:
         """What a run's record says of them."""
-        return {"source": self.source, "sequences": len(self.ids), "tokens": self.tokens, "fingerprint": self.fingerprint}
+        return {
+            "source": self.source,
+            "sequences": len(self.ids),
+            "tokens": self.tokens,
+            "fingerprint": self.fingerprint,
+        }
 
     def check(self, vocabulary: int) -> None:
         """Compare ids with the size of a model's vocabulary.
@@ -68,7 +73,9 @@ class Sequences:
         """
         highest = max((int(ids.max()) for ids in self.ids), default=0)
         if highest >= vocabulary:
-            raise UsageError(f"calibration {self.source}: token id {highest}, but the model's vocabulary has {vocabulary}")
+            raise UsageError(
+                f"calibration {self.source}: token id {highest}, but the model's vocabulary has {vocabulary}"
+            )
 
     def batch(self, item: int) -> Batch:
         """One sequence as a batch of one."""
@@ -116,7 +123,9 @@ class Corpus:
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise UsageError(f"calibration {source}: not UTF-8 text (byte {error.start}); wanted text, .jsonl, .npy or .safetensors") from None
+            raise UsageError(
+                f"calibration {source}: not UTF-8 text (byte {error.start}); wanted text, .jsonl, .npy or .safetensors"
+            ) from None
         if "\0" in text:
             raise UsageError(f"calibration {source}: a binary file; wanted text, .jsonl, .npy or .safetensors")
         if not text.strip():
@@ -160,7 +169,9 @@ class Corpus:
     def _parts(self, tokenizer: PreTrainedTokenizerBase | None, length: int) -> tuple[list[Ids], list[Ids]]:
         """All sequences there are: those to calibrate on, and the last quarter."""
         if tokenizer is None:
-            raise UsageError(f"calibration {self.source}: text needs a tokenizer, and the model has none that works; give ids (.npy)")
+            raise UsageError(
+                f"calibration {self.source}: text needs a tokenizer, and the model has none that works; give ids (.npy)"
+            )
         pool = self._pool(tokenizer, length)
         if len(pool) < 2:
             have = "less than one sequence" if not pool else "one sequence"
@@ -225,7 +236,9 @@ def _read_ids(path: Path) -> tuple[Ids, ...]:
         raise UsageError(f"calibration {path}: {len(arrays)} arrays ({', '.join(arrays)}); wanted one of token ids")
     (array,) = arrays.values()
     if array.ndim != 2 or array.dtype.kind not in "iu" or 0 in array.shape:
-        raise UsageError(f"calibration {path}: {array.dtype} of shape {array.shape}; wanted integers of shape (sequences, length)")
+        raise UsageError(
+            f"calibration {path}: {array.dtype} of shape {array.shape}; wanted integers of shape (sequences, length)"
+        )
     if array.shape[1] < 2:
         raise UsageError(f"calibration {path}: sequences of 1 token; a next token to predict needs 2")
     if array.min() < 0:

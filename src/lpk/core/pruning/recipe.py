@@ -59,7 +59,9 @@ class CalibrationRecipe(_Source):
 class HeldOutRecipe(_Source):
     """The sequences that perplexity is reported on."""
 
-    source: str | None = Field(None, description="a file as for calibration; by default the last quarter of the calibration text")
+    source: str | None = Field(
+        None, description="a file as for calibration; by default the last quarter of the calibration text"
+    )
     sequences: int = Field(16, ge=1, description="how many sequences of a text; ready ids are all used")
 
 
@@ -80,7 +82,9 @@ class Recipe(BaseModel):
 
     model: str = Field("demo", description="demo, a local directory, a hub id, or a .gguf file")
     objective: Choice = Field(Choice(name="perplexity"), description="what 'the model still works' means")
-    scorer: Choice | None = Field(Choice(name="angular"), description="prior knowledge for the searcher; 'none' for none")
+    scorer: Choice | None = Field(
+        Choice(name="angular"), description="prior knowledge for the searcher; 'none' for none"
+    )
     searcher: Choice = Field(Choice(name="optuna"), description="which masks to try")
     remove: int | str = Field("25%", description="how many layers to remove: 8, or 25% (rounded down)")
     protect: Annotated[tuple[int, ...], BeforeValidator(_protected)] = Field(
@@ -91,7 +95,9 @@ class Recipe(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the weights in memory")
     device: str = Field("auto", description="auto (CUDA when there is one), cpu, cuda, cuda:1 ...")
     seed: int = Field(0, ge=0, lt=2**32, description="draws the calibration sequences and seeds the searcher")
-    allow: tuple[Literal["pickle", "remote-code"], ...] = Field((), description="load pickled weights; run the model's own code")
+    allow: tuple[Literal["pickle", "remote-code"], ...] = Field(
+        (), description="load pickled weights; run the model's own code"
+    )
 
     @field_validator("scorer", mode="before")
     @classmethod

@@ -234,16 +234,26 @@ class _Run:
             part.check(vocabulary)
         return replace(calibration, device=self.spec.device), replace(held_out, device=self.spec.device)
 
-    def _facts(self, stack: LayerStack, problem: Problem, calibration: Sequences, held_out: Sequences) -> dict[str, Any]:
+    def _facts(
+        self, stack: LayerStack, problem: Problem, calibration: Sequences, held_out: Sequences
+    ) -> dict[str, Any]:
         from lpk.core.pruning.checkpoint import parameters
         from lpk.core.pruning.models import fingerprint
 
-        packages = ["lpk", "torch", "transformers", *(entry.provider.distribution for entry in self.parts.entries.values())]
+        packages = [
+            "lpk",
+            "torch",
+            "transformers",
+            *(entry.provider.distribution for entry in self.parts.entries.values()),
+        ]
         return {
             "schema_version": 1,
             "recipe": self.recipe.model_dump(mode="json"),
             "plugins": self.parts.describe(self.recipe),
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in sorted(set(packages))}},
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in sorted(set(packages))},
+            },
             "model": {
                 "name": self.spec.name,
                 "architecture": type(stack.model).__name__,
@@ -283,7 +293,9 @@ class _Run:
         write_json(path, {"scorer": entry, "layers": scores.layers, "runs": scores.runs})
         return scores
 
-    def _evaluator(self, stack: LayerStack, objective: Objective[Any], on: Sequences, memo: Memo, facts: dict[str, Any]) -> Evaluator:
+    def _evaluator(
+        self, stack: LayerStack, objective: Objective[Any], on: Sequences, memo: Memo, facts: dict[str, Any]
+    ) -> Evaluator:
         from lpk.core.pruning.evaluator import Evaluator
 
         said = facts["plugins"]["objective"] if objective is self.parts.objective else REPORTED
@@ -318,7 +330,9 @@ class _Run:
             dense, pruned = evaluator.losses(masks)
         return {"dense": math.exp(dense), "pruned": math.exp(pruned)}
 
-    def _result(self, stack: LayerStack, outcome: Outcome, losses: dict[str, float], perplexity: dict[str, float]) -> dict[str, Any]:
+    def _result(
+        self, stack: LayerStack, outcome: Outcome, losses: dict[str, float], perplexity: dict[str, float]
+    ) -> dict[str, Any]:
         from lpk.core.pruning.checkpoint import checkpoint_bytes, parameters
 
         mask, dense = outcome.best.mask, LayerMask(stack.layers)
@@ -363,7 +377,9 @@ class _Run:
             "measurements": cost.measurements,
             "measurements_found_in_memo": before,
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
-            "tokens_per_second": {name: {way: round(value, 1) for way, value in ways.items()} for name, ways in speed.items()},
+            "tokens_per_second": {
+                name: {way: round(value, 1) for way, value in ways.items()} for name, ways in speed.items()
+            },
             "model_file_bytes": files,
         }
 
@@ -372,7 +388,9 @@ class _Run:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["trial", "step", "removed", "layers_removed", "loss"])
         for number, trial in enumerate(outcome.trials):
-            writer.writerow([number, trial.step, " ".join(map(str, trial.mask.removed)), len(trial.mask), repr(trial.loss)])
+            writer.writerow(
+                [number, trial.step, " ".join(map(str, trial.mask.removed)), len(trial.mask), repr(trial.loss)]
+            )
         write_text(self.out / "trials.csv", table.getvalue())
         write_json(self.out / "cost.json", cost)
 

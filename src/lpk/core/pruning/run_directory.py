@@ -43,7 +43,9 @@ class RunDirectory:
     def __enter__(self) -> RunDirectory:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._lock.release()
         if not (self.path / "run.json").exists():
             (self.path / ".lock").unlink(missing_ok=True)
@@ -67,7 +69,9 @@ class RunDirectory:
         before = read_run(self.path)
         for part in ("model", "calibration", "held_out"):
             if before and before[part]["fingerprint"] != facts[part]["fingerprint"]:
-                raise UsageError(f"{self.path}: the {part.replace('_', '-')} has changed since this run began; give another --out")
+                raise UsageError(
+                    f"{self.path}: the {part.replace('_', '-')} has changed since this run began; give another --out"
+                )
         if not before:
             recipe = self.recipe.model_dump(mode="json")
             write_text(self.path / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
@@ -87,7 +91,9 @@ class RunDirectory:
             if self.path.is_dir() and any(file.name != ".lock" for file in self.path.iterdir()):
                 raise UsageError(f"--out {self.path}: the folder is not empty and holds no lpk run")
         elif before.get("recipe") != self.recipe.model_dump(mode="json"):
-            raise UsageError(f"--out {self.path}: it holds another run{_difference(before, self.recipe)}; give another --out")
+            raise UsageError(
+                f"--out {self.path}: it holds another run{_difference(before, self.recipe)}; give another --out"
+            )
 
 
 def _difference(before: dict[str, Any], recipe: Recipe) -> str:

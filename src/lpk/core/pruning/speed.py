@@ -38,7 +38,8 @@ def tokens_per_second(models: Mapping[str, PreTrainedModel], rounds: int = 3) ->
     tokens = {"read": READ, "write": WRITE}
     # The first round warms up.
     return {
-        name: {way: count / statistics.median(seconds[name, way][1:]) for way, count in tokens.items()} for name in models
+        name: {way: count / statistics.median(seconds[name, way][1:]) for way, count in tokens.items()}
+        for name in models
     }
 
 

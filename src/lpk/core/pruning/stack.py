@@ -141,7 +141,9 @@ class LayerStack:
 
     @contextmanager
     def _stubbed(
-        self, stub: Callable[[int, Tensor, tuple[Any, ...], dict[str, Any]], Tensor], which: tuple[int, ...] | None = None
+        self,
+        stub: Callable[[int, Tensor, tuple[Any, ...], dict[str, Any]], Tensor],
+        which: tuple[int, ...] | None = None,
     ) -> Iterator[None]:
         """Within this context these layers (all of them by default) do what the stub does, and nothing else."""
 
@@ -227,7 +229,9 @@ def _watch(model: PreTrainedModel, batch: Batch) -> _Watched:
     import torch
     from torch import nn
 
-    lists = {name: list(m.children()) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 1}
+    lists = {
+        name: list(m.children()) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 1
+    }
     seen: dict[nn.Module, list[tuple[Tensor, Any]]] = {}
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -241,7 +245,9 @@ def _watch(model: PreTrainedModel, batch: Batch) -> _Watched:
     chains = {path: states for path, members in lists.items() if (states := _chain(members, seen))}
     if not chains:
         kind = type(model).__name__
-        raise UsageError(f"{kind} has no stack of layers that hand a hidden state from one to the next; lpk cannot prune it")
+        raise UsageError(
+            f"{kind} has no stack of layers that hand a hidden state from one to the next; lpk cannot prune it"
+        )
     path = max(chains, key=lambda name: len(chains[name]))
     gives_tuple = isinstance(seen[lists[path][0]][0][1], tuple)
     return _Watched(batch, logits, path, gives_tuple, chains[path])

@@ -19,4 +19,8 @@ class Perplexity(Objective[Options]):
 
 @hookimpl
 def lpk_objectives() -> Iterable[Component]:
-    yield Component("perplexity", "Negative log-likelihood per token, in nats (its exponential is the perplexity)", f"{__name__}:Perplexity")
+    yield Component(
+        "perplexity",
+        "Negative log-likelihood per token, in nats (its exponential is the perplexity)",
+        f"{__name__}:Perplexity",
+    )

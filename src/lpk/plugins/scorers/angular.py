@@ -31,7 +31,9 @@ class Angular(Scorer[AngularOptions]):
 
         from lpk.core.pruning.similarity import cosines
 
-        per_batch = [cosines(stack.states(batch), self._positions(batch)).arccos() / pi for batch in calibration.batches()]
+        per_batch = [
+            cosines(stack.states(batch), self._positions(batch)).arccos() / pi for batch in calibration.batches()
+        ]
         return LayerScores.from_pairs(torch.cat(per_batch, dim=-1).mean(-1).tolist())
 
     def _positions(self, batch: Batch) -> Tensor:

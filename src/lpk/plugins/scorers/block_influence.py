@@ -16,13 +16,13 @@ from lpk.core.contracts import Calibration, Component, LayerScores, Options, Sco
 
 class BlockInfluence(Scorer[Options]):
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
+        import torch
+
         from lpk.core.pruning.similarity import cosines
 
-        total, tokens = 0.0, 0
-        for batch in calibration.batches():
-            similar = cosines(stack.states(batch), batch.real())
-            total, tokens = total + similar.sum(-1), tokens + similar.shape[-1]
-        return LayerScores.from_pairs((1 - total / tokens).tolist())
+        sums = [cosines(stack.states(batch), batch.real()).sum(-1) for batch in calibration.batches()]
+        tokens = sum(int(batch.lengths.sum()) for batch in calibration.batches())
+        return LayerScores.from_pairs((1 - torch.stack(sums).sum(0) / tokens).tolist())
 
 
 @hookimpl

@@ -1,6 +1,6 @@
 """The run of ``budget`` neighbouring layers with the lowest score (Gromov et al. 2024, eq. 6):
 
-    l*(n) = argmin over l of d(x^(l), x^(l+n));  layers l* to l* + n - 1 go.
+l*(n) = argmin over l of d(x^(l), x^(l+n));  layers l* to l* + n - 1 go.
 """
 
 from __future__ import annotations

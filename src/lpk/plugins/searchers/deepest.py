@@ -13,7 +13,9 @@ class Deepest(Searcher[Options]):
     def search(self, problem: Problem) -> Search:
         removable = [layer for layer in problem.candidates if layer != problem.layers - 1]
         if len(removable) < problem.budget:
-            raise UsageError(f"searcher 'deepest' keeps the last layer; it can remove {len(removable)} layers, not {problem.budget}")
+            raise UsageError(
+                f"searcher 'deepest' keeps the last layer; it can remove {len(removable)} layers, not {problem.budget}"
+            )
         yield [problem.mask(removable[-problem.budget :])]
 
 

@@ -21,7 +21,9 @@ class Exhaustive(Searcher[ExhaustiveOptions]):
     def search(self, problem: Problem) -> Search:
         count = math.comb(len(problem.candidates), problem.budget)
         if count > self.options.limit:
-            raise UsageError(f"searcher 'exhaustive': {count:,} masks; its limit is {self.options.limit:,}: -O limit={count}")
+            raise UsageError(
+                f"searcher 'exhaustive': {count:,} masks; its limit is {self.options.limit:,}: -O limit={count}"
+            )
         yield [problem.mask(removed) for removed in combinations(problem.candidates, problem.budget)]
 
 

@@ -23,6 +23,7 @@ from lpk.core.errors import UsageError, did_you_mean
 from lpk.core.pruning.mask import LayerMask
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
 #: Where the study stands in the searcher's workspace.
@@ -32,9 +33,13 @@ STUDY = "lpk"
 
 class OptunaOptions(Options):
     trials: int = Field(40, ge=1, description="how many masks to ask for")
-    startup: int = Field(10, ge=0, description="how many of them before the sampler decides: the scorer's, then noisy copies")
+    startup: int = Field(
+        10, ge=0, description="how many of them before the sampler decides: the scorer's, then noisy copies"
+    )
     noise: float = Field(0.2, ge=0, description="standard deviation of that noise; the keys lie in [0, 1]")
-    batch: int = Field(1, ge=1, description="how many masks to ask for at once; more share more of the model's first layers")
+    batch: int = Field(
+        1, ge=1, description="how many masks to ask for at once; more share more of the model's first layers"
+    )
     sampler: str = Field("TPESampler", description="a class of optuna.samplers")
     sampler_options: dict[str, Any] = Field({}, description="its arguments, as JSON")
 
@@ -56,7 +61,9 @@ class OptunaSearch(Searcher[OptunaOptions]):
             old.unlink()
         storage = f"sqlite:///{problem.workspace / STORAGE}"
         study = optuna.create_study(storage=storage, sampler=self._sampler(problem.seed), study_name=STUDY)
-        space = {_parameter(layer): optuna.distributions.FloatDistribution(0, 1) for layer in problem.candidates}
+        space: dict[str, BaseDistribution] = {
+            _parameter(layer): optuna.distributions.FloatDistribution(0, 1) for layer in problem.candidates
+        }
         for keys in self._first_keys(problem):
             study.enqueue_trial(dict(zip(space, keys, strict=True)))
         for begin in range(0, self.options.trials, self.options.batch):
@@ -74,7 +81,9 @@ class OptunaSearch(Searcher[OptunaOptions]):
         plain = {name.lower().removesuffix("sampler"): name for name in names}
         name = plain.get(self.options.sampler.lower().removesuffix("sampler"))
         if name is None:
-            raise UsageError(f"searcher 'optuna': no sampler {self.options.sampler!r}{did_you_mean(self.options.sampler, names)}")
+            raise UsageError(
+                f"searcher 'optuna': no sampler {self.options.sampler!r}{did_you_mean(self.options.sampler, names)}"
+            )
         arguments: dict[str, Any] = {"seed": seed}
         if name == "TPESampler":
             # Explicit, since Optuna's defaults for these have changed between its versions.

@@ -1,0 +1,264 @@
+"""The checks that every plugin of a kind must pass. Each failure says which promise is broken."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lpk.core.contracts import Batch, LayerScores, Objective, Problem, Scorer, Searcher
+from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.search import drive
+from lpk.core.registry import Entry, Registry, describe_options, installed
+from lpk.testing.tiny import random_sequences, tiny_model
+
+if TYPE_CHECKING:
+    from lpk.core.pruning.stack import LayerStack
+
+#: What importing a plugin's module must not import: ``lpk --help`` and ``lpk plugins list`` import them all.
+HEAVY: Final = ("torch", "transformers", "optuna", "pymupdf", "numpy")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise of one plugin; calling it raises AssertionError, or what the plugin raised, if it is broken."""
+
+    name: str
+    run: Callable[[], None]
+
+    def __call__(self) -> None:
+        self.run()
+
+
+def checks(kind: str, name: str, registry: Registry | None = None) -> list[Check]:
+    """Every check for the installed plugin of this kind and (plain or qualified) name.
+
+    Raises:
+        LpkError: there is no such plugin, or it is broken.
+    """
+    entry = (registry or installed()).find(kind, name)
+    of_kind = {"scorer": _scorer_checks, "searcher": _searcher_checks, "objective": _objective_checks}[kind]
+    found = {"import-is-light": _import_is_light, "options-round-trip": _options_round_trip, **of_kind}
+    return [Check(promise, lambda check=check: check(entry)) for promise, check in found.items()]  # type: ignore[misc]
+
+
+def _import_is_light(entry: Entry) -> None:
+    code = f"import sys, {entry.provider.module}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"importing {entry.provider.module} fails: {done.stderr.strip().splitlines()[-1:]}"
+    assert done.stdout.strip() == "[]", f"importing {entry.provider.module} imports {done.stdout.strip()}; import them where they are used"
+
+
+def _options_round_trip(entry: Entry) -> None:
+    options = entry.component.options
+    for described in describe_options(options):
+        assert described["help"], f"option {described['name']!r} has no description"
+        assert not described["required"], f"option {described['name']!r} has no default"
+    made = entry.options({})
+    again = entry.options(json.loads(made.model_dump_json()))
+    assert made == again, f"options do not survive JSON: {made!r} became {again!r}"
+    as_text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in made.model_dump(mode="json").items()}
+    assert made == entry.options(as_text), "options do not survive -O name=value"
+
+
+# Searchers -----------------------------------------------------------------------------------------------------------
+
+#: (layers, budget, protected).
+_PROBLEMS: Final = ((6, 1, ()), (6, 3, (0, 5)), (8, 6, (0, 7)), (5, 4, ()))
+
+
+def _losses_of(masks: Sequence[LayerMask]) -> list[float]:
+    """A loss with interactions and no ties."""
+    return [sum(math.sin(3 * i + 1) + 1.5 for i in m.removed) + 0.01 * sum(i * j for i in m.removed for j in m.removed) for m in masks]
+
+
+def _problems(folder: str, seed: int = 0) -> Iterator[Problem]:
+    for number, (layers, budget, protected) in enumerate(_PROBLEMS):
+        importance = [math.cos(5 * layer) + 2 for layer in range(layers + 1)]
+        scores = LayerScores.from_pairs([[sum(importance[a:b]) for b in range(layers + 1)] for a in range(layers + 1)])
+        workspace = Path(folder) / str(number)
+        workspace.mkdir(exist_ok=True)
+        yield Problem(layers, budget, frozenset(protected), scores, seed, workspace)
+
+
+def _searches(entry: Entry) -> list[list[tuple[LayerMask, float]]]:
+    searcher = entry.create()
+    assert isinstance(searcher, Searcher)
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = [drive(searcher, problem, _losses_of) for problem in _problems(folder)]
+        return [[(trial.mask, trial.loss) for trial in outcome.trials] for outcome in outcomes]
+
+
+def _budget_and_protection(entry: Entry) -> None:
+    # drive() refuses a protected layer, an empty batch, and a search that never tries a mask of the budget.
+    assert len(_searches(entry)) == len(_PROBLEMS)
+
+
+def _searcher_is_deterministic(entry: Entry) -> None:
+    assert _searches(entry) == _searches(entry), "the same problem, seed and losses gave other masks; resume would fail"
+
+
+def _declares_scores(entry: Entry) -> None:
+    searcher = entry.create()
+    assert isinstance(searcher, Searcher)
+    assert searcher.scores in ("ignored", "optional", "required"), f"scores is {searcher.scores!r}"
+    if searcher.scores != "required":
+        drive(searcher, Problem(6, 2, workspace=Path(tempfile.mkdtemp())), _losses_of)
+
+
+_searcher_checks: Final = {
+    "budget-and-protection": _budget_and_protection,
+    "same-seed-same-masks": _searcher_is_deterministic,
+    "works-without-scores": _declares_scores,
+}
+
+
+# Scorers and objectives, on a tiny model -----------------------------------------------------------------------------
+
+
+def _stack() -> LayerStack:
+    from lpk.core.pruning.stack import LayerStack
+
+    return LayerStack(tiny_model())
+
+
+def _padded(batches: Sequence[Batch], pad: int) -> Batch:
+    """Batches of one sequence each as one batch, with this token wherever there is none, and two columns more."""
+    import torch
+
+    width = max(batch.ids.shape[1] for batch in batches) + 2
+    ids = torch.full((len(batches), width), pad)
+    for row, batch in enumerate(batches):
+        ids[row, : batch.ids.shape[1]] = batch.ids[0]
+    return Batch(ids, torch.cat([batch.lengths for batch in batches]))
+
+
+def _ragged() -> list[Batch]:
+    whole = list(random_sequences(3, 20).batches())
+    return [Batch(batch.ids[:, :length], batch.lengths.new_tensor([length])) for batch, length in zip(whole, (20, 13, 7), strict=True)]
+
+
+@dataclass
+class _Given:
+    """A calibration of ready batches."""
+
+    given: Sequence[Batch]
+
+    def batches(self) -> Iterator[Batch]:
+        return iter(self.given)
+
+
+def _scored(entry: Entry, stack: LayerStack, calibration: Any) -> LayerScores:
+    import torch
+
+    scorer = entry.create()
+    assert isinstance(scorer, Scorer)
+    with torch.inference_mode():
+        return scorer.score(stack, calibration)
+
+
+def _one_score_a_layer(entry: Entry) -> None:
+    stack = _stack()
+    scores = _scored(entry, stack, random_sequences())
+    assert len(scores.layers) == stack.layers, f"{len(scores.layers)} scores for {stack.layers} layers"
+    assert all(map(math.isfinite, scores.layers)), "a score is no finite number"
+    for start, run in enumerate(scores.runs):
+        assert len(run) == stack.layers - start, f"{len(run)} runs begin at layer {start}, not {stack.layers - start}"
+
+
+def _scorer_is_deterministic(entry: Entry) -> None:
+    assert _scored(entry, _stack(), random_sequences()) == _scored(entry, _stack(), random_sequences())
+
+
+def _scorer_leaves_model(entry: Entry) -> None:
+    stack = _stack()
+    before = _state(stack)
+    _scored(entry, stack, random_sequences())
+    assert _state(stack) == before, "scoring changed the model"
+
+
+def _scorer_ignores_padding(entry: Entry) -> None:
+    stack, ragged = _stack(), _ragged()
+    alone = _scored(entry, stack, _Given(ragged))
+    padded = [_scored(entry, stack, _Given([_padded(ragged, pad)])) for pad in (0, 5)]
+    for scores in padded:
+        close = all(math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-6) for a, b in zip(scores.layers, alone.layers, strict=True))
+        assert close, f"padding counts: {scores.layers} padded, {alone.layers} alone"
+
+
+def _state(stack: LayerStack) -> dict[str, Any]:
+    """All that a plugin might leave changed in a model."""
+    model = stack.model
+    return {
+        "weights": {name: tensor.clone().numpy().tobytes() for name, tensor in model.state_dict().items()},
+        "config": model.config.to_dict(),
+        "modules": [
+            (name, type(m).__name__, m.training, "forward" in vars(m), len(m._forward_hooks), len(m._forward_pre_hooks))
+            for name, m in model.named_modules()
+        ],
+        "gradients": [p.grad is not None for p in model.parameters()],
+    }
+
+
+_scorer_checks: Final = {
+    "one-score-a-layer": _one_score_a_layer,
+    "same-input-same-scores": _scorer_is_deterministic,
+    "model-unchanged": _scorer_leaves_model,
+    "padding-never-counts": _scorer_ignores_padding,
+}
+
+
+def _losses(entry: Entry, stack: LayerStack, batch: Batch, removed: tuple[int, ...] = (2,)) -> list[float]:
+    import torch
+
+    from lpk.core.pruning.stack import WholeOutputs
+
+    objective = entry.create()
+    assert isinstance(objective, Objective)
+    with torch.inference_mode():
+        outputs = WholeOutputs(batch, stack.masked_logits(batch, LayerMask(stack.layers, removed)))
+        dense = WholeOutputs(batch, stack.masked_logits(batch, LayerMask(stack.layers))) if objective.needs_dense else None
+        losses = objective.loss(outputs, dense)
+        assert losses.shape == batch.lengths.shape, f"{tuple(losses.shape)} losses for {len(batch.lengths)} sequences"
+        assert objective.weights(batch).shape == batch.lengths.shape, "not one weight for each sequence"
+    return [float(loss) for loss in losses]
+
+
+def _one_loss_a_sequence(entry: Entry) -> None:
+    losses = [_losses(entry, _stack(), batch)[0] for batch in _ragged()]
+    assert all(map(math.isfinite, losses)), f"a loss is no finite number: {losses}"
+
+
+def _objective_is_deterministic(entry: Entry) -> None:
+    batch = _padded(_ragged(), 0)
+    assert _losses(entry, _stack(), batch) == _losses(entry, _stack(), batch)
+
+
+def _objective_ignores_padding(entry: Entry) -> None:
+    stack, ragged = _stack(), _ragged()
+    alone = [_losses(entry, stack, batch)[0] for batch in ragged]
+    for pad in (0, 5):
+        padded = _losses(entry, stack, _padded(ragged, pad))
+        close = all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(padded, alone, strict=True))
+        assert close, f"padding counts: {padded} padded, {alone} alone"
+
+
+def _objective_leaves_model(entry: Entry) -> None:
+    stack = _stack()
+    before = _state(stack)
+    _losses(entry, stack, _padded(_ragged(), 0))
+    assert _state(stack) == before, "measuring changed the model"
+
+
+_objective_checks: Final = {
+    "one-loss-a-sequence": _one_loss_a_sequence,
+    "same-input-same-loss": _objective_is_deterministic,
+    "padding-never-counts": _objective_ignores_padding,
+    "model-unchanged": _objective_leaves_model,
+}

@@ -1,0 +1,71 @@
+"""Fixtures shared by all tests; see ``lpk.testing`` for the tiny models."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lpk.core.pruning.memo import Memo
+from lpk.core.pruning.models import CATALOG
+from lpk.core.progress import Progress
+from lpk.testing import tiny_model
+
+Lpk = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def lpk() -> Lpk:
+    """The command line in a process of its own: ``lpk("run", "--model", path)``."""
+
+    def call(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "lpk", *map(str, arguments)]
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, check=False, timeout=600
+        )
+
+    return call
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """The command ended with this code, one line on stderr that holds these words, and nothing on stdout."""
+    lines = done.stderr.splitlines()
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("lpk: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama as a checkpoint folder, without a tokenizer."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    tiny_model("llama", layers=8).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Token ids for it, (6, 32)."""
+    import numpy as np
+
+    path = tmp_path_factory.mktemp("ids") / "ids.npy"
+    np.save(path, np.random.default_rng(7).integers(3, 96, (6, 32), dtype=np.int32))
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo() -> Path:
+    """The demo model's GGUF file, downloaded once for this user."""
+    return CATALOG["demo"].pull(Progress())
+
+
+@pytest.fixture
+def memo(tmp_path: Path) -> Memo:
+    return Memo(tmp_path / "memo.sqlite")

@@ -1,0 +1,203 @@
+"""The evaluator: right, whatever the order; and it runs exactly what it planned, each thing once."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_stack import SharedState
+
+from lpk.core.contracts import Objective, Outputs
+from lpk.core.errors import PluginError
+from lpk.core.pruning.calibration import Sequences
+from lpk.core.pruning.evaluator import Evaluator, Trie
+from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.memo import Memo
+from lpk.core.pruning.stack import LayerStack
+from lpk.core.registry import installed
+from lpk.testing import random_sequences, tiny_model
+
+ALL_MASKS = [LayerMask(6, c) for n in range(6) for c in itertools.combinations(range(6), n)]
+
+
+@pytest.fixture(scope="module")
+def stack() -> LayerStack:
+    return LayerStack(tiny_model())
+
+
+def objective(name: str) -> Objective:
+    made = installed().find("objective", name).create()
+    assert isinstance(made, Objective)
+    return made
+
+
+def evaluator(stack: LayerStack, memo: Memo, name: str = "perplexity", sequences: Sequences | None = None) -> Evaluator:
+    return Evaluator(stack, objective(name), sequences or random_sequences(), memo, name)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Memo]:
+    memo = Memo(tmp_path / "fresh.sqlite")
+    yield memo
+    memo.close()
+
+
+def reference_nll(stack: LayerStack, mask: LayerMask, sequences: Sequences) -> float:
+    """A whole forward for each sequence, transformers' own loss, the token mean over all sequences."""
+    total = tokens = 0.0
+    with stack._stubbed(lambda _index, hidden, _args, _kwargs: hidden, mask.removed), torch.inference_mode():
+        for batch in sequences.batches():
+            predicted = batch.ids.shape[1] - 1
+            total += stack.model(batch.ids, labels=batch.ids).loss.item() * predicted
+            tokens += predicted
+    return total / tokens
+
+
+def ragged() -> Sequences:
+    ids = random_sequences(3, 24).ids
+    return Sequences("ragged", (ids[0], ids[1][:9], ids[2][:2]))
+
+
+@pytest.mark.parametrize("sequences", [random_sequences(), ragged(), random_sequences(1, 300)], ids=["even", "ragged", "chunks"])
+def test_perplexity_agrees_with_transformers_own_loss(sequences: Sequences, memo: Memo) -> None:
+    model = tiny_model()
+    model.config.max_position_embeddings = 512
+    stack = LayerStack(model)
+    masks = [LayerMask(6), LayerMask(6, (1, 4)), LayerMask(6, (0, 5))]
+    for mask, loss in zip(masks, evaluator(stack, memo, sequences=sequences).losses(masks), strict=True):
+        assert loss == pytest.approx(reference_nll(stack, mask, sequences), rel=1e-5)
+
+
+def test_kl_of_the_dense_model_is_zero_and_agrees_with_its_definition(stack: LayerStack, memo: Memo) -> None:
+    mask = LayerMask(6, (2, 3))
+    sequences = random_sequences()
+    dense_loss, loss = evaluator(stack, memo, "kl").losses([LayerMask(6), mask])
+    assert dense_loss == pytest.approx(0, abs=1e-6)
+    per_token = []
+    with torch.inference_mode():
+        for batch in sequences.batches():
+            dense = stack.masked_logits(batch, LayerMask(6))[0, :-1].double().softmax(-1)
+            pruned = stack.masked_logits(batch, mask)[0, :-1].double().softmax(-1)
+            per_token.append((dense * (dense / pruned).log()).sum(-1))
+    assert loss == pytest.approx(torch.cat(per_token).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["perplexity", "kl"])
+def test_any_order_batch_or_memo_gives_the_same_bits(name: str, stack: LayerStack, tmp_path: Path) -> None:
+    together = Memo(tmp_path / "together")
+    losses = dict(zip(ALL_MASKS, evaluator(stack, together, name).losses(ALL_MASKS), strict=True))
+    apart = Memo(tmp_path / "apart")
+    measured = evaluator(stack, apart, name)
+    for mask in reversed(ALL_MASKS):
+        assert measured.losses([mask]) == [losses[mask]]
+    uneven = evaluator(stack, Memo(tmp_path / "uneven"), name)
+    for start in range(0, len(ALL_MASKS), 7):
+        batch = ALL_MASKS[start : start + 7][::-1]
+        assert uneven.losses([*batch, batch[0]]) == [losses[mask] for mask in [*batch, batch[0]]]
+
+
+def test_another_process_gives_the_same_bits(stack: LayerStack, memo: Memo) -> None:
+    code = """
+from pathlib import Path; import sys, torch
+from test_evaluator import ALL_MASKS, evaluator
+from lpk.core.pruning.memo import Memo; from lpk.core.pruning.stack import LayerStack; from lpk.testing import tiny_model
+torch.set_num_threads(int(sys.argv[2]))
+print([x.hex() for x in evaluator(LayerStack(tiny_model()), Memo(Path(sys.argv[1]))).losses(ALL_MASKS[::-3])])
+"""
+    command = [sys.executable, "-c", code, memo.path.with_name("other"), torch.get_num_threads()]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    assert done.stdout.strip() == str([x.hex() for x in evaluator(stack, memo).losses(ALL_MASKS[::-3])])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from(ALL_MASKS), min_size=1, max_size=20), st.lists(st.sampled_from(ALL_MASKS), max_size=5))
+def test_what_runs_is_what_was_planned(masks: list[LayerMask], before: list[LayerMask]) -> None:
+    stack = test_what_runs_is_what_was_planned.stack = getattr(test_what_runs_is_what_was_planned, "stack", None) or LayerStack(tiny_model())
+    ran = 0
+
+    def count(*_: object) -> None:
+        nonlocal ran
+        ran += 1
+
+    memo = Memo(Path(":memory:"))
+    measured = evaluator(stack, memo)
+    measured.losses(before or masks[:1])
+    spent = memo.cost().layer_forwards
+    planned = measured.plan(masks)
+    hooks = [module.self_attn.register_forward_hook(count) for module in stack.modules]  # inside the layer: stubs do not count
+    try:
+        measured.losses(masks)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert ran == planned.layer_forwards == memo.cost().layer_forwards - spent
+    assert planned.layer_forwards <= planned.naive_layer_forwards
+    assert measured.plan(masks).layer_forwards == 0
+    measured.losses(masks)
+    assert memo.cost().layer_forwards - spent == planned.layer_forwards
+    memo.close()
+
+
+@given(st.lists(st.sampled_from(ALL_MASKS), min_size=1, max_size=30))
+def test_the_trie_has_one_edge_for_each_distinct_prefix(masks: list[LayerMask]) -> None:
+    prefixes = {mask.kept[: length + 1] for mask in masks for length in range(len(mask.kept))}
+    assert Trie.of(masks).edges() == len(prefixes)
+
+
+def test_the_trie_keeps_one_state_for_each_branching_point() -> None:
+    alive: set[int] = set()
+    most = 0
+
+    class State:
+        def __init__(self) -> None:
+            nonlocal most
+            alive.add(id(self))
+            most = max(most, len(alive))
+
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    singles = [LayerMask(30, (layer,)) for layer in range(30)]
+    visited = [mask for mask, _ in Trie.of(singles).walk(State(), lambda layer, state: State())]  # type: ignore[arg-type]
+    assert sorted(visited) == singles
+    assert most <= 4  # of 465 states, whatever the depth
+
+
+def test_greedys_candidates_cost_half_of_a_forward_each() -> None:
+    # SLEB removes 8 of 30 layers, the first and the last protected: 5,040 layer-forwards a sequence without sharing.
+    mask, naive, shared = LayerMask(30), 0, 0
+    for _ in range(8):
+        candidates = [mask.drop(layer) for layer in mask.kept if layer not in (0, 29)]
+        naive += sum(len(candidate.kept) for candidate in candidates)
+        shared += Trie.of(candidates).edges()
+        mask = candidates[len(candidates) // 2]
+    assert naive * 16 == 80_640  # the published code's count for 16 sequences
+    assert shared < 0.56 * naive
+
+
+def test_whole_forwards_are_planned_and_counted_too(memo: Memo) -> None:
+    stack = LayerStack(SharedState().eval())  # type: ignore[arg-type]
+    measured = evaluator(stack, memo)
+    masks = [LayerMask(4, (layer,)) for layer in range(4)]
+    planned = measured.plan(masks)
+    assert all(map(math.isfinite, measured.losses(masks)))
+    assert planned.layer_forwards == memo.cost().layer_forwards == 4 * 4 * 3
+
+
+def test_a_loss_that_is_no_number_is_refused_and_not_remembered(stack: LayerStack, memo: Memo) -> None:
+    class Nonsense(Objective):  # type: ignore[type-arg]
+        def loss(self, outputs: Outputs, dense: Outputs | None) -> torch.Tensor:
+            return torch.tensor([math.nan])
+
+    measured = Evaluator(stack, Nonsense(None), random_sequences(), memo, "nonsense")
+    with pytest.raises(PluginError, match="gave nan"):
+        measured.losses([LayerMask(6)])
+    assert memo.known("nonsense", LayerMask(6)) == {}

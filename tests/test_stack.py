@@ -1,0 +1,189 @@
+"""The layer stack is the model: replayed, masked, and saved without layers it computes what the model does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from lpk.core.contracts import Batch
+from lpk.core.errors import UsageError
+from lpk.core.pruning import checkpoint
+from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.stack import LayerStack
+from lpk.testing import random_sequences, tiny_model
+from lpk.testing.tiny import ARCHITECTURES, VOCABULARY
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def stack(request: pytest.FixtureRequest) -> LayerStack:
+    return LayerStack(tiny_model(request.param))
+
+
+def naive_logits(architecture_model: Any, mask: LayerMask, ids: torch.Tensor) -> torch.Tensor:
+    """The masked model by the plainest means: a forward whose removed layers are hooked to give back their input."""
+    stack = LayerStack(architecture_model)
+    hooks = []
+    for layer in mask.removed:
+
+        def give_back(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+            return args[0] if args else kwargs["hidden_states"]
+
+        hooks.append(stack.modules[layer].register_forward_hook(give_back, with_kwargs=True))
+    try:
+        with torch.inference_mode():
+            return architecture_model(ids, use_cache=False).logits
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def test_every_architecture_is_taken_apart(stack: LayerStack) -> None:
+    assert stack.layers == 6
+    assert stack.shares_prefixes
+
+
+def test_replay_gives_the_dense_logits_bit_for_bit(stack: LayerStack) -> None:
+    batch = next(random_sequences(length=31).batches())
+    with torch.inference_mode():
+        *_, last = stack.states(batch)
+        replayed = stack.logits(batch, last, slice(0, None))
+        assert torch.equal(replayed, stack.model(batch.ids, use_cache=False).logits)
+        assert torch.equal(replayed[:, 3:9], stack.logits(batch, last, slice(3, 9)))
+
+
+def test_masked_logits_are_those_of_hooked_out_layers(stack: LayerStack) -> None:
+    batch = next(random_sequences(length=31).batches())
+    mask = LayerMask(6, (1, 2, 4))
+    with torch.inference_mode():
+        start = stack.start(batch)
+        hidden = start.hidden
+        for layer in mask.kept:
+            hidden = stack.layer(layer, hidden, start)
+        replayed = stack.logits(batch, hidden, slice(0, None))
+    assert torch.equal(replayed, naive_logits(stack.model, mask, batch.ids))
+    with torch.inference_mode():
+        assert torch.equal(replayed, stack.masked_logits(batch, mask))
+
+
+def test_states_are_the_inputs_of_the_layers_and_the_last_is_before_the_final_norm(stack: LayerStack) -> None:
+    batch = next(random_sequences().batches())
+    with torch.inference_mode():
+        states = list(stack.states(batch))
+        theirs = stack.model(batch.ids, use_cache=False, output_hidden_states=True).hidden_states
+    assert len(states) == 7
+    for ours, hidden in zip(states[:-1], theirs[:-1], strict=True):
+        assert torch.equal(ours, hidden)
+    assert not torch.equal(states[-1], theirs[-1])  # transformers' last one has been through the norm
+
+
+@pytest.mark.parametrize("removed", [(1, 2, 4), (0,), (5,), (0, 1, 2, 3, 4)], ids=str)
+def test_the_saved_model_computes_what_the_masked_one_does(stack: LayerStack, removed: tuple[int, ...], tmp_path: Path) -> None:
+    mask = LayerMask(6, removed)
+    checkpoint.save(stack, mask, None, tmp_path / "model", "card")
+    saved, report = AutoModelForCausalLM.from_pretrained(tmp_path / "model", output_loading_info=True)
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert saved.config.num_hidden_layers == len(mask.kept)
+    ids = next(random_sequences(1, 31).batches()).ids
+    masked = naive_logits(stack.model, mask, ids)
+    with torch.inference_mode():
+        assert torch.equal(saved(ids, use_cache=False).logits, masked)
+        cached = saved(ids[:, :20], use_cache=True)
+        steps = [cached.logits]
+        past = cached.past_key_values
+        for position in range(20, 31):  # one by one, past the sliding window of 8
+            step = saved(ids[:, position : position + 1], past_key_values=past, use_cache=True)
+            steps.append(step.logits)
+            past = step.past_key_values
+    torch.testing.assert_close(torch.cat(steps, 1), masked, rtol=1e-4, atol=1e-4)
+    written = saved.generate(ids[:, :5], attention_mask=torch.ones_like(ids[:, :5]), max_new_tokens=12, do_sample=False)
+    assert written.shape[1] > 5
+
+
+def test_sliding_layer_types_follow_their_layers() -> None:
+    stack = LayerStack(tiny_model("gemma3"))
+    types = stack.model.config.layer_types
+    assert len(set(types)) == 2
+    mask = LayerMask(6, (0, 1, 2))
+    assert checkpoint.pruned_config(stack.model.config, mask).layer_types == [types[layer] for layer in mask.kept]
+
+
+def test_saving_leaves_the_dense_model_as_it_was(stack: LayerStack, tmp_path: Path) -> None:
+    ids = next(random_sequences().batches()).ids
+    with torch.inference_mode():
+        before = stack.model(ids).logits
+        config = stack.model.config.to_dict()
+        checkpoint.save(stack, LayerMask(6, (1, 3)), None, tmp_path / "model", "card")
+        assert torch.equal(stack.model(ids).logits, before)
+        assert stack.model.config.to_dict() == config
+
+
+def test_a_model_that_changes_with_its_layers_places_is_not_saved(tmp_path: Path) -> None:
+    # GPT-2 can scale attention by a layer's index: the same layer at another place computes something else.
+    model = tiny_model("gpt2")
+    model.config.scale_attn_by_inverse_layer_idx = True
+    for layer in model.transformer.h:
+        layer.attn.scale_attn_by_inverse_layer_idx = True
+        layer.attn.scaling = layer.attn.head_dim**-0.5 / (layer.attn.layer_idx + 1)
+    with pytest.raises(UsageError, match="nothing was written"):
+        checkpoint.save(LayerStack(model), LayerMask(6, (1,)), None, tmp_path / "model", "card")
+    assert list(tmp_path.iterdir()) == []
+
+
+class SharedState(nn.Module):
+    """A causal model whose layers hand each other state behind the residual stream, as some with shared keys do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from types import SimpleNamespace
+
+        self.embed, self.head = nn.Embedding(VOCABULARY, 16), nn.Linear(16, VOCABULARY)
+        self.notes: dict[str, torch.Tensor] = {}
+        self.layers = nn.ModuleList([Noting(self.notes) for _ in range(4)])
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=VOCABULARY))
+
+    def forward(self, ids: torch.Tensor, use_cache: bool = False) -> Any:
+        from types import SimpleNamespace
+
+        hidden = self.embed(ids)
+        self.notes["sum"] = torch.zeros_like(hidden)
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return SimpleNamespace(logits=self.head(hidden))
+
+
+class Noting(nn.Module):
+    def __init__(self, notes: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.notes, self.linear = notes, nn.Linear(16, 16)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        self.notes["sum"] = self.notes["sum"] + hidden_states
+        return hidden_states + self.linear(self.notes["sum"])
+
+
+def test_layers_that_share_state_are_found_out_and_evaluated_by_whole_forwards() -> None:
+    torch.manual_seed(0)
+    model: Any = SharedState().eval()
+    stack = LayerStack(model)
+    assert stack.layers == 4
+    assert not stack.shares_prefixes
+    batch = Batch(torch.arange(3, 15)[None], torch.tensor([12]))
+    mask = LayerMask(4, (1,))
+    with torch.inference_mode():
+        masked = stack.masked_logits(batch, mask)
+        assert len(list(stack.states(batch))) == 5
+        del model.layers[1]
+        assert torch.equal(masked, model(batch.ids).logits)
+
+
+def test_a_model_without_a_chain_of_layers_is_refused() -> None:
+    model: Any = SharedState().eval()
+    model.layers = nn.ModuleList([model.layers[0]])
+    with pytest.raises(UsageError, match="no stack of layers"):
+        LayerStack(model)
