@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options, Problem, Search, Searcher
-from lpk.core.errors import UsageError, did_you_mean
+from lpk.core.errors import EnvironmentMissing, UsageError, did_you_mean
 from lpk.core.pruning.mask import LayerMask
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class OptunaSearch(Searcher[OptunaOptions]):
             arguments |= {"group": False, "constant_liar": self.options.batch > 1}
         try:
             return getattr(samplers, name)(**arguments | self.options.sampler_options)  # type: ignore[no-any-return]
+        except ImportError as error:
+            raise EnvironmentMissing(f"searcher 'optuna': {name} needs a package that is not here: {error}") from error
         except (TypeError, ValueError) as error:
             raise UsageError(f"searcher 'optuna': {name} refuses its arguments: {error}") from None
 
