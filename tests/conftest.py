@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lpk.core.progress import Progress
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import CATALOG
-from lpk.core.progress import Progress
 from lpk.testing import tiny_model
 
 Lpk = Callable[..., subprocess.CompletedProcess[str]]
@@ -22,10 +22,18 @@ Lpk = Callable[..., subprocess.CompletedProcess[str]]
 def lpk() -> Lpk:
     """The command line in a process of its own: ``lpk("run", "--model", path)``."""
 
-    def call(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def call(
+        *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "lpk", *map(str, arguments)]
         return subprocess.run(
-            command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, check=False, timeout=600
+            command,
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            check=False,
+            timeout=600,
         )
 
     return call

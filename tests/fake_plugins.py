@@ -7,7 +7,9 @@ from importlib.metadata import EntryPoint, PathDistribution
 from pathlib import Path
 
 
-def distribution(root: Path, name: str, version: str, modules: dict[str, str], points: dict[str, str] | None = None) -> Path:
+def distribution(
+    root: Path, name: str, version: str, modules: dict[str, str], points: dict[str, str] | None = None
+) -> Path:
     """Lay a distribution down under ``root``; its entry points default to one for each module, of the module's name."""
     info = root / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)

@@ -66,7 +66,9 @@ def ragged() -> Sequences:
     return Sequences("ragged", (ids[0], ids[1][:9], ids[2][:2]))
 
 
-@pytest.mark.parametrize("sequences", [random_sequences(), ragged(), random_sequences(1, 300)], ids=["even", "ragged", "chunks"])
+@pytest.mark.parametrize(
+    "sequences", [random_sequences(), ragged(), random_sequences(1, 300)], ids=["even", "ragged", "chunks"]
+)
 def test_perplexity_agrees_with_transformers_own_loss(sequences: Sequences, memo: Memo) -> None:
     model = tiny_model()
     model.config.max_position_embeddings = 512
@@ -113,14 +115,18 @@ torch.set_num_threads(int(sys.argv[2]))
 print([x.hex() for x in evaluator(LayerStack(tiny_model()), Memo(Path(sys.argv[1]))).losses(ALL_MASKS[::-3])])
 """
     command = [sys.executable, "-c", code, memo.path.with_name("other"), torch.get_num_threads()]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+    )
     assert done.stdout.strip() == str([x.hex() for x in evaluator(stack, memo).losses(ALL_MASKS[::-3])])
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(ALL_MASKS), min_size=1, max_size=20), st.lists(st.sampled_from(ALL_MASKS), max_size=5))
 def test_what_runs_is_what_was_planned(masks: list[LayerMask], before: list[LayerMask]) -> None:
-    stack = test_what_runs_is_what_was_planned.stack = getattr(test_what_runs_is_what_was_planned, "stack", None) or LayerStack(tiny_model())
+    stack = test_what_runs_is_what_was_planned.stack = getattr(
+        test_what_runs_is_what_was_planned, "stack", None
+    ) or LayerStack(tiny_model())
     ran = 0
 
     def count(*_: object) -> None:
@@ -132,7 +138,9 @@ def test_what_runs_is_what_was_planned(masks: list[LayerMask], before: list[Laye
     measured.losses(before or masks[:1])
     spent = memo.cost().layer_forwards
     planned = measured.plan(masks)
-    hooks = [module.self_attn.register_forward_hook(count) for module in stack.modules]  # inside the layer: stubs do not count
+    hooks = [
+        module.self_attn.register_forward_hook(count) for module in stack.modules
+    ]  # inside the layer: stubs do not count
     try:
         measured.losses(masks)
     finally:

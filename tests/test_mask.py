@@ -62,7 +62,16 @@ def test_lowest_breaks_ties_towards_the_earlier_layer() -> None:
 
 @pytest.mark.parametrize(
     ("remove", "layers", "budget"),
-    [("25%", 30, 7), ("25%", 32, 8), ("25 %", 8, 2), ("33.4%", 30, 10), ("8", 30, 8), (8, 30, 8), ("10%", 30, 3), ("70%", 10, 7)],
+    [
+        ("25%", 30, 7),
+        ("25%", 32, 8),
+        ("25 %", 8, 2),
+        ("33.4%", 30, 10),
+        ("8", 30, 8),
+        (8, 30, 8),
+        ("10%", 30, 3),
+        ("70%", 10, 7),
+    ],
 )
 def test_budgets(remove: int | str, layers: int, budget: int) -> None:
     assert Recipe(remove=remove).problem(layers).budget == budget

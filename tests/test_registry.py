@@ -65,7 +65,11 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_harms_no_other(case: str,
 
 @pytest.mark.parametrize(
     ("target", "reason"),
-    [("no_such_module_at_all:X", "No module named"), ("json:NoSuchClass", "NoSuchClass"), ("json:JSONDecoder", "is not a Scorer")],
+    [
+        ("no_such_module_at_all:X", "No module named"),
+        ("json:NoSuchClass", "NoSuchClass"),
+        ("json:JSONDecoder", "is not a Scorer"),
+    ],
 )
 def test_a_broken_target_is_one_clear_error_on_use(target: str, reason: str, site: Path) -> None:
     name = f"lazy_{abs(hash(target))}"
@@ -76,7 +80,9 @@ def test_a_broken_target_is_one_clear_error_on_use(target: str, reason: str, sit
 
 
 def test_a_missing_extra_says_how_to_get_it(site: Path) -> None:
-    distribution(site, "lpk-extra", "0.1", {"extra_plugin": scorer("needy", "no_such_module_at_all:X", "lpk-extra[gpu]")})
+    distribution(
+        site, "lpk-extra", "0.1", {"extra_plugin": scorer("needy", "no_such_module_at_all:X", "lpk-extra[gpu]")}
+    )
     entry = Registry.load(entry_points(site)).find("scorer", "needy")
     with pytest.raises(EnvironmentMissing, match=r"pip install \"lpk-extra\[gpu\]\""):
         entry.create()
@@ -103,7 +109,7 @@ def test_unknown_names_and_options() -> None:
     entry = registry.find("searcher", "optuna")
     with pytest.raises(UsageError, match="searcher 'optuna' has no option 'trails'; did you mean 'trials'"):
         entry.options({"trails": 3})
-    with pytest.raises(UsageError, match="option 'trials'.*integer.*'many'"):
+    with pytest.raises(UsageError, match=r"option 'trials'.*integer.*'many'"):
         entry.options({"trials": "many"})
     with pytest.raises(UsageError, match="it has none"):
         registry.find("searcher", "greedy").options({"x": 1})
@@ -126,7 +132,9 @@ def test_every_plugin_module_has_its_entry_point() -> None:
     }
     assert set(points.values()) == modules
     assert {point.name for point in installed_entry_points(group="lpk") if point.value in modules} == set(points)
-    assert {entry.provider.entry_point for entry in installed().entries if entry.provider.distribution == "lpk"} == set(points)
+    assert {entry.provider.entry_point for entry in installed().entries if entry.provider.distribution == "lpk"} == set(
+        points
+    )
     assert {entry.name for entry in installed().entries if entry.provider.distribution == "lpk"} == set(points)
 
 
@@ -178,7 +186,9 @@ def test_show_tells_all_there_is_to_know(lpk: Lpk) -> None:
 HEAVY = "torch,transformers,optuna,pymupdf,numpy,pyarrow,pandas,sqlalchemy"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plugins", "list"], ["plugins", "show", "optuna"], ["run", "--help"], ["models", "list"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["plugins", "list"], ["plugins", "show", "optuna"], ["run", "--help"], ["models", "list"]]
+)
 def test_asking_for_help_imports_nothing_heavy(arguments: list[str]) -> None:
     import subprocess
     import sys
@@ -187,7 +197,7 @@ def test_asking_for_help_imports_nothing_heavy(arguments: list[str]) -> None:
 import sys, lpk.cli
 try: lpk.cli.main({arguments!r})
 except SystemExit as stop: assert not stop.code, stop.code
-print(*[name for name in {HEAVY.split(',')!r} if name in sys.modules], file=sys.stderr)
+print(*[name for name in {HEAVY.split(",")!r} if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == ""

@@ -24,7 +24,9 @@ from lpk.core.registry import installed
 from lpk.testing import random_sequences, tiny_model
 
 LAYERS, BUDGET, PROTECTED = 8, 3, frozenset({0, 7})
-SEARCHERS = [entry.name for entry in installed().entries if entry.kind == "searcher" and entry.provider.distribution == "lpk"]
+SEARCHERS = [
+    entry.name for entry in installed().entries if entry.kind == "searcher" and entry.provider.distribution == "lpk"
+]
 
 
 class World:
@@ -34,7 +36,11 @@ class World:
         self.stack = LayerStack(tiny_model(layers=LAYERS, seed=3))
         self.sequences = random_sequences()
         self.evaluator = Evaluator(
-            self.stack, installed().find("objective", "perplexity").create(), self.sequences, Memo(folder / "memo"), "world"
+            self.stack,
+            installed().find("objective", "perplexity").create(),
+            self.sequences,
+            Memo(folder / "memo"),
+            "world",
         )  # type: ignore[arg-type]
         with torch.inference_mode():
             scorer: Any = installed().find("scorer", "angular").create()
@@ -105,7 +111,7 @@ def test_one_shot_takes_the_lowest_scores(world: World) -> None:
     assert scores is not None
     lowest = sorted(range(1, 7), key=lambda layer: scores.layers[layer])[:BUDGET]
     assert world.search("one-shot").best.mask.removed == tuple(sorted(lowest))
-    alone = sorted(range(1, 7), key=lambda layer: world.loss(layer))[:BUDGET]
+    alone = sorted(range(1, 7), key=world.loss)[:BUDGET]
     assert world.search("one-shot", scores=None).best.mask.removed == tuple(sorted(alone))
 
 
@@ -190,8 +196,7 @@ class Cheat(Searcher):  # type: ignore[type-arg]
         self.batches = batches
 
     def search(self, problem: Problem) -> Search:
-        for batch in self.batches:
-            yield batch
+        yield from self.batches
 
 
 @pytest.mark.parametrize(
@@ -275,7 +280,11 @@ def lpk_Parents():
 @pytest.mark.parametrize(
     ("kind", "body", "broken"),
     [
-        ("scorer", "def score(self, s, c): return LayerScores(tuple(random.random() for _ in range(s.layers)))", "same-input-same-scores"),
+        (
+            "scorer",
+            "def score(self, s, c): return LayerScores(tuple(random.random() for _ in range(s.layers)))",
+            "same-input-same-scores",
+        ),
         ("scorer", "def score(self, s, c): return LayerScores((1.0,))", "one-score-a-layer"),
         ("scorer", "def score(self, s, c): s.model.train(); return LayerScores((1.0,) * s.layers)", "model-unchanged"),
         (
@@ -284,7 +293,11 @@ def lpk_Parents():
             "padding-never-counts",
         ),
         ("scorer", "import torch\n    def score(self, s, c): return LayerScores((1.0,) * s.layers)", "import-is-light"),
-        ("searcher", "def search(self, p): yield [p.mask(random.sample(p.candidates, p.budget))]", "same-seed-same-masks"),
+        (
+            "searcher",
+            "def search(self, p): yield [p.mask(random.sample(p.candidates, p.budget))]",
+            "same-seed-same-masks",
+        ),
         ("searcher", "def search(self, p): yield [p.mask(range(p.budget))]", "budget-and-protection"),
         ("searcher", "def search(self, p): yield [p.lowest(p.scores.layers)]", "works-without-scores"),
         ("objective", "def loss(self, o, d): return o.token_nll().mean(1)", "padding-never-counts"),
@@ -301,4 +314,3 @@ def test_the_conformance_kit_finds_what_is_broken(kind: str, body: str, broken: 
             failed.add(name)
     assert broken in failed
     assert len(failed) <= 4
-

@@ -82,7 +82,9 @@ def test_states_are_the_inputs_of_the_layers_and_the_last_is_before_the_final_no
 
 
 @pytest.mark.parametrize("removed", [(1, 2, 4), (0,), (5,), (0, 1, 2, 3, 4)], ids=str)
-def test_the_saved_model_computes_what_the_masked_one_does(stack: LayerStack, removed: tuple[int, ...], tmp_path: Path) -> None:
+def test_the_saved_model_computes_what_the_masked_one_does(
+    stack: LayerStack, removed: tuple[int, ...], tmp_path: Path
+) -> None:
     mask = LayerMask(6, removed)
     checkpoint.save(stack, mask, None, tmp_path / "model", "card")
     saved, report = AutoModelForCausalLM.from_pretrained(tmp_path / "model", output_loading_info=True)

@@ -74,6 +74,28 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
         click.echo("  options: none")
 
 
+@plugins.command("check")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="If several kinds have one of this name.")
+def check(name: str, kind: str | None) -> None:
+    """Run the conformance checks of the plugin NAME's kind; exit code 3 if one fails."""
+    from lpk.testing import checks
+
+    registry = installed()
+    entry = _find(registry, name, kind)
+    failed = 0
+    for promise in checks(entry.kind, entry.qualified, registry):
+        try:
+            promise()
+        except Exception as error:
+            failed += 1
+            click.echo(f"FAILED  {promise.name}: {type(error).__name__}: {' '.join(str(error).split())}")
+        else:
+            click.echo(f"ok      {promise.name}")
+    if failed:
+        raise PluginError(f"{entry.kind} {entry.qualified} breaks {failed} of its promises")
+
+
 def _find(registry: Registry, name: str, kind: str | None) -> Entry:
     """The one plugin of this name, of whatever kind."""
     kinds = [kind] if kind else list(KINDS)

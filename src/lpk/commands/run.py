@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,7 @@ def _with_options(recipe: Recipe, options: tuple[str, ...], registry: Registry) 
 
 def _quieten_libraries() -> None:
     """Progress is ours to show; transformers' bars and notes would write over it."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         from transformers.utils import logging
     except ModuleNotFoundError:  # the run itself says what is missing, and how to get it

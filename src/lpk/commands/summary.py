@@ -16,7 +16,7 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
     perplexity, loss = result["held_out_perplexity"], result["calibration_loss"]
     parameters, speed = result["parameters"], cost["tokens_per_second"]
     share = cost["layer_forwards"] / max(1, cost["naive_layer_forwards"])
-    plugins = {kind: plugin["name"].removeprefix("lpk/") for kind, plugin in run["plugins"].items()}
+    plugins = {role: plugin["name"].removeprefix("lpk/") for role, plugin in run["plugins"].items()}
     searched = plugins["searcher"] + (f", scorer {plugins['scorer']}" if "scorer" in plugins else "")
     lines = [
         f"{model['name']} ({model['architecture']}, {layers} layers): {len(removed)} removed, {layers - len(removed)} kept",

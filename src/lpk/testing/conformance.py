@@ -52,7 +52,9 @@ def _import_is_light(entry: Entry) -> None:
     code = f"import sys, {entry.provider.module}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"importing {entry.provider.module} fails: {done.stderr.strip().splitlines()[-1:]}"
-    assert done.stdout.strip() == "[]", f"importing {entry.provider.module} imports {done.stdout.strip()}; import them where they are used"
+    assert done.stdout.strip() == "[]", (
+        f"importing {entry.provider.module} imports {done.stdout.strip()}; import them where they are used"
+    )
 
 
 def _options_round_trip(entry: Entry) -> None:
@@ -63,7 +65,10 @@ def _options_round_trip(entry: Entry) -> None:
     made = entry.options({})
     again = entry.options(json.loads(made.model_dump_json()))
     assert made == again, f"options do not survive JSON: {made!r} became {again!r}"
-    as_text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in made.model_dump(mode="json").items()}
+    as_text = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in made.model_dump(mode="json").items()
+    }
     assert made == entry.options(as_text), "options do not survive -O name=value"
 
 
@@ -75,7 +80,10 @@ _PROBLEMS: Final = ((6, 1, ()), (6, 3, (0, 5)), (8, 6, (0, 7)), (5, 4, ()))
 
 def _losses_of(masks: Sequence[LayerMask]) -> list[float]:
     """A loss with interactions and no ties."""
-    return [sum(math.sin(3 * i + 1) + 1.5 for i in m.removed) + 0.01 * sum(i * j for i in m.removed for j in m.removed) for m in masks]
+    return [
+        sum(math.sin(3 * i + 1) + 1.5 for i in m.removed) + 0.01 * sum(i * j for i in m.removed for j in m.removed)
+        for m in masks
+    ]
 
 
 def _problems(folder: str, seed: int = 0) -> Iterator[Problem]:
@@ -141,7 +149,10 @@ def _padded(batches: Sequence[Batch], pad: int) -> Batch:
 
 def _ragged() -> list[Batch]:
     whole = list(random_sequences(3, 20).batches())
-    return [Batch(batch.ids[:, :length], batch.lengths.new_tensor([length])) for batch, length in zip(whole, (20, 13, 7), strict=True)]
+    return [
+        Batch(batch.ids[:, :length], batch.lengths.new_tensor([length]))
+        for batch, length in zip(whole, (20, 13, 7), strict=True)
+    ]
 
 
 @dataclass
@@ -188,7 +199,9 @@ def _scorer_ignores_padding(entry: Entry) -> None:
     alone = _scored(entry, stack, _Given(ragged))
     padded = [_scored(entry, stack, _Given([_padded(ragged, pad)])) for pad in (0, 5)]
     for scores in padded:
-        close = all(math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-6) for a, b in zip(scores.layers, alone.layers, strict=True))
+        close = all(
+            math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-6) for a, b in zip(scores.layers, alone.layers, strict=True)
+        )
         assert close, f"padding counts: {scores.layers} padded, {alone.layers} alone"
 
 
@@ -223,7 +236,9 @@ def _losses(entry: Entry, stack: LayerStack, batch: Batch, removed: tuple[int, .
     assert isinstance(objective, Objective)
     with torch.inference_mode():
         outputs = WholeOutputs(batch, stack.masked_logits(batch, LayerMask(stack.layers, removed)))
-        dense = WholeOutputs(batch, stack.masked_logits(batch, LayerMask(stack.layers))) if objective.needs_dense else None
+        dense = (
+            WholeOutputs(batch, stack.masked_logits(batch, LayerMask(stack.layers))) if objective.needs_dense else None
+        )
         losses = objective.loss(outputs, dense)
         assert losses.shape == batch.lengths.shape, f"{tuple(losses.shape)} losses for {len(batch.lengths)} sequences"
         assert objective.weights(batch).shape == batch.lengths.shape, "not one weight for each sequence"

@@ -74,7 +74,7 @@ def save(stack: LayerStack, mask: LayerMask, tokenizer: PreTrainedTokenizerBase 
     Raises:
         UsageError: the disk is too full, or the saved model does not compute what the masked one did.
     """
-    require_space(into.parent, checkpoint_bytes(stack, mask) + 50_000_000, "the pruned model")
+    require_space(into.parent, checkpoint_bytes(stack, mask) + 10_000_000, "the pruned model")
     with whole_directory(into) as folder:
         with without_layers(stack, mask) as model:
             model.save_pretrained(folder)
@@ -92,7 +92,7 @@ def load(folder: Path, like: PreTrainedModel) -> PreTrainedModel:
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=like.dtype, use_safetensors=True, local_files_only=True, trust_remote_code=trusted
     )
-    return model.to(like.device).eval()  # type: ignore[no-any-return]
+    return model.to(like.device).eval()
 
 
 def _prove(stack: LayerStack, mask: LayerMask, folder: Path) -> None:

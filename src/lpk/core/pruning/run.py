@@ -1,4 +1,4 @@
-"""One run: score, search, save, prove. The order of work, and nothing of how any of it is done."""
+"""One run: score, search, measure, save. The order of work, and nothing of how any of it is done."""
 
 from __future__ import annotations
 
@@ -11,111 +11,27 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.contracts import LayerScores, Objective, Problem, Scorer, Searcher
-from lpk.core.errors import EnvironmentMissing, UsageError
+from lpk.core.contracts import LayerScores, Objective, Problem
+from lpk.core.errors import EnvironmentMissing, PluginError, UsageError
 from lpk.core.files import require_space, write_json, write_text
 from lpk.core.progress import Progress
-from lpk.core.pruning.mask import LayerMask, ranges
-from lpk.core.pruning.memo import Cost, Memo
+from lpk.core.pruning.mask import ranges
+from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import CATALOG, ModelSpec
-from lpk.core.pruning.recipe import Choice, Recipe
-from lpk.core.registry import Entry, Registry
+from lpk.core.pruning.parts import Parts
+from lpk.core.pruning.recipe import Recipe
+from lpk.core.registry import Registry
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from lpk.core.pruning.calibration import Corpus, Sequences
     from lpk.core.pruning.evaluator import Evaluator
-    from lpk.core.pruning.search import Outcome
+    from lpk.core.pruning.search import Outcome, Trial
     from lpk.core.pruning.stack import LayerStack
-
-#: The objective that held-out perplexity is reported by.
-REPORTED = "lpk/perplexity"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The plugins of a run, made and checked before anything heavy is loaded."""
-
-    objective: Objective[Any]
-    reported: Objective[Any]
-    scorer: Scorer[Any] | None
-    searcher: Searcher[Any]
-    entries: dict[str, Entry]
-
-    @classmethod
-    def of(cls, recipe: Recipe, registry: Registry) -> Parts:
-        """Find and make every plugin that the recipe names.
-
-        Raises:
-            LpkError: one is unknown, ambiguous or broken, or an option is wrong.
-        """
-        entries: dict[str, Entry] = {}
-        made: dict[str, Any] = {}
-        for kind, choice in choices(recipe).items():
-            entries[kind] = registry.find(kind, choice.name)
-            made[kind] = entries[kind].create(choice.options)
-        searcher = made["searcher"]
-        if searcher.scores == "ignored":
-            made.pop("scorer", None), entries.pop("scorer", None)
-        if searcher.scores == "required" and "scorer" not in made:
-            raise UsageError(f"searcher {recipe.searcher.name!r} needs a scorer")
-        reported = registry.find("objective", REPORTED).create()
-        return cls(made["objective"], reported, made.get("scorer"), searcher, entries)  # type: ignore[arg-type]
-
-    def describe(self, recipe: Recipe) -> dict[str, Any]:
-        """Qualified name, version and every option's value, so that the run can be repeated when names clash."""
-        chosen = choices(recipe)
-        return {
-            kind: {
-                "name": entry.qualified,
-                "version": entry.provider.version,
-                "options": entry.options(chosen[kind].options).model_dump(mode="json"),
-            }
-            for kind, entry in self.entries.items()
-        }
-
-
-def choices(recipe: Recipe) -> dict[str, Choice]:
-    """The plugins that a recipe names, by kind."""
-    named = {"objective": recipe.objective, "scorer": recipe.scorer, "searcher": recipe.searcher}
-    return {kind: choice for kind, choice in named.items() if choice is not None}
-
-
-def require_torch() -> None:
-    """Say plainly that pruning needs more than the base installation.
-
-    Raises:
-        EnvironmentMissing: torch or transformers cannot be imported.
-    """
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise EnvironmentMissing(f'this needs {error.name}: pip install "lpk[prune]"') from error
-
-
-def spec_of(recipe: Recipe) -> ModelSpec:
-    """The model a recipe names, on the device it says.
-
-    Raises:
-        UsageError: there is no such device here.
-    """
-    import torch
-
-    device = recipe.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {device}: {str(error).splitlines()[0]}") from None
-    return ModelSpec(recipe.model, recipe.dtype, device, frozenset(recipe.allow))
 
 
 def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
@@ -127,20 +43,18 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     from lpk.core.pruning.calibration import Corpus
     from lpk.core.pruning.search import forecast, made_up_scores
 
-    require_torch()
     parts = Parts.of(recipe, registry)
-    layers = spec_of(recipe).layer_count()
+    layers = _spec(recipe).layer_count()
     problem = recipe.problem(layers)
     given = Corpus.read(recipe.calibration.source, recipe.calibration.field)
     count, tokens = given.size(recipe.calibration.sequences, recipe.calibration.length)
     held_out, _ = _held_out_corpus(recipe, given).size(recipe.held_out.sequences, recipe.calibration.length)
-    if parts.scorer:
-        problem = replace(problem, scores=made_up_scores(layers))
-    searched = forecast(parts.searcher, problem, count, tokens)
+    scores = made_up_scores(layers) if parts.scorer else None
+    searched = forecast(parts.searcher, replace(problem, scores=scores), count, tokens)
     passes = count * (1 + bool(parts.scorer) + parts.objective.needs_dense)
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "plugins": parts.describe(recipe),
+        "plugins": {role: plugin for role, plugin in parts.described.items() if role != "reported"},
         "layers": layers,
         "budget": problem.budget,
         "protected": sorted(problem.protected),
@@ -159,240 +73,222 @@ def execute(recipe: Recipe, registry: Registry, out: Path, progress: Progress) -
     """Run a recipe in a folder, going on from whatever an earlier process left there.
 
     Returns:
-        What ``run.json`` and ``cost.json`` then say.
+        ``{"run": ..., "cost": ...}``: what ``run.json`` and ``cost.json`` then say.
 
     Raises:
         LpkError: something about the input, a plugin or the machine has to change first.
     """
     from lpk.core.pruning.run_directory import RunDirectory
 
-    require_torch()
     parts = Parts.of(recipe, registry)
-    spec = spec_of(recipe)
+    spec = _spec(recipe)
     spec.locate()
     with RunDirectory(out, recipe) as directory:
         if (finished := directory.finished) is not None:
             return {"run": finished, "cost": json.loads((out / "cost.json").read_text(encoding="utf-8"))}
-        return _Run(recipe, parts, spec, directory.path, progress).run(directory)
+        run = _Run(recipe, parts, spec, out, progress)
+        run.load()
+        facts = run.facts()
+        require_space(out.absolute().parent, run.space(), "this run")
+        directory.begin(facts)
+        run.open_memo(facts)
+        try:
+            run.score()
+            run.search()
+            result = run.result()
+            run.save(result)
+        finally:
+            run.memo.close()
+        run.tables()
+        return {"run": directory.finish({**facts, "result": result}), "cost": run.cost}
 
 
 class _Run:
-    """The state that the steps of a run share."""
+    """The steps of a run, in order, and what they share."""
+
+    stack: LayerStack
+    problem: Problem
+    calibration: Sequences
+    held_out: Sequences
+    memo: Memo
+    outcome: Outcome
+    cost: dict[str, Any]
 
     def __init__(self, recipe: Recipe, parts: Parts, spec: ModelSpec, out: Path, progress: Progress) -> None:
         self.recipe, self.parts, self.spec, self.out, self.progress = recipe, parts, spec, out, progress
         self.seconds: dict[str, float] = {}
 
-    def run(self, directory: Any) -> dict[str, Any]:
-        stack, tokenizer, problem = self._load()
-        calibration, held_out = self._data(stack, tokenizer)
-        with self._stage("fingerprint", "Fingerprinting the model"):
-            facts = self._facts(stack, problem, calibration, held_out)
-        require_space(self.out, self._space(stack), "this run")
-        directory.begin(facts)
-        memo = Memo(self.out / "memo.sqlite")
-        before = memo.cost().measurements
-        try:
-            problem = replace(problem, scores=self._score(stack, calibration, facts), workspace=self.out)
-            outcome, losses = self._search(stack, problem, calibration, memo, facts)
-            perplexity = self._perplexity(stack, outcome.best.mask, held_out, memo, facts)
-            result = self._result(stack, outcome, losses, perplexity)
-            speed = self._save(stack, tokenizer, outcome, result)
-            cost = self._cost(memo.cost(), before, speed)
-        finally:
-            memo.close()
-        self._tables(outcome, cost)
-        whole = directory.finish({**facts, "result": result})
-        self.progress.done()
-        return {"run": whole, "cost": cost}
-
-    def _load(self) -> tuple[LayerStack, PreTrainedTokenizerBase | None, Problem]:
+    def load(self) -> None:
+        """Model, tokenizer and data; everything that can be wrong with them is found here, before anything is written."""
+        from lpk.core.pruning.calibration import Corpus
         from lpk.core.pruning.stack import LayerStack
 
         if self.spec.name in CATALOG:
             CATALOG[self.spec.name].pull(self.progress)
-        problem = self.recipe.problem(self.spec.layer_count())
+        layers = self.spec.layer_count()
+        self.problem = replace(self.recipe.problem(layers), workspace=self.out)
+        asked, after = self.recipe.calibration, self.recipe.held_out
+        corpus = Corpus.read(asked.source, asked.field)
+        other = _held_out_corpus(self.recipe, corpus)
         with self._stage("load", f"Loading {self.spec.name}"):
-            tokenizer = self.spec.tokenizer()
-            stack = LayerStack(self.spec.load())
-        if stack.layers != problem.layers:
-            message = f"its configuration says {problem.layers} layers, its forward pass runs {stack.layers}"
+            self.tokenizer = self.spec.tokenizer()
+            calibration = corpus.draw(self.tokenizer, asked.sequences, asked.length, self.recipe.seed)
+            whole = after.source is not None
+            held_out = other.held_out(self.tokenizer, after.sequences, asked.length, whole=whole)
+            self.stack = LayerStack(self.spec.load())
+        if self.stack.layers != layers:
+            message = f"its configuration says {layers} layers, its forward pass runs {self.stack.layers}"
             raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
-        return stack, tokenizer, problem
-
-    def _data(self, stack: LayerStack, tokenizer: PreTrainedTokenizerBase | None) -> tuple[Sequences, Sequences]:
-        from lpk.core.pruning.calibration import Corpus
-
-        with self._stage("tokenize", "Reading the calibration data"):
-            asked, after = self.recipe.calibration, self.recipe.held_out
-            corpus = Corpus.read(asked.source, asked.field)
-            calibration = corpus.draw(tokenizer, asked.sequences, asked.length, self.recipe.seed)
-            other = _held_out_corpus(self.recipe, corpus)
-            held_out = other.held_out(tokenizer, after.sequences, asked.length, whole=after.source is not None)
-        vocabulary = stack.model.config.get_text_config().vocab_size
+        vocabulary = self.stack.model.config.get_text_config().vocab_size
         for part in (calibration, held_out):
             part.check(vocabulary)
-        return replace(calibration, device=self.spec.device), replace(held_out, device=self.spec.device)
+        self.calibration = replace(calibration, device=self.spec.device)
+        self.held_out = replace(held_out, device=self.spec.device)
 
-    def _facts(
-        self, stack: LayerStack, problem: Problem, calibration: Sequences, held_out: Sequences
-    ) -> dict[str, Any]:
-        from lpk.core.pruning.checkpoint import parameters
+    def facts(self) -> dict[str, Any]:
+        """Every input, version and fingerprint: what ``run.json`` says from the beginning on."""
         from lpk.core.pruning.models import fingerprint
 
-        packages = [
-            "lpk",
-            "torch",
-            "transformers",
-            *(entry.provider.distribution for entry in self.parts.entries.values()),
-        ]
+        stack = self.stack
+        with self._stage("fingerprint", "Fingerprinting the model"):
+            weights = fingerprint(stack.model)
+        packages = sorted({"lpk", "torch", "transformers", *self.parts.distributions})
         return {
             "schema_version": 1,
             "recipe": self.recipe.model_dump(mode="json"),
-            "plugins": self.parts.describe(self.recipe),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in sorted(set(packages))},
-            },
+            "plugins": self.parts.described,
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
             "model": {
                 "name": self.spec.name,
                 "architecture": type(stack.model).__name__,
                 "layers": stack.layers,
                 "stack": stack.path,
                 "evaluated": "layer by layer" if stack.shares_prefixes else "by whole forwards: its layers share state",
-                "parameters": parameters(stack, LayerMask(stack.layers)),
                 "dtype": self.spec.dtype,
                 "device": self.spec.device,
-                "fingerprint": fingerprint(stack.model),
+                "fingerprint": weights,
             },
-            "calibration": calibration.describe(),
-            "held_out": held_out.describe(),
-            "budget": problem.budget,
-            "protected": sorted(problem.protected),
+            "calibration": self.calibration.describe(),
+            "held_out": self.held_out.describe(),
+            "budget": self.problem.budget,
+            "protected": sorted(self.problem.protected),
         }
 
-    def _space(self, stack: LayerStack) -> int:
-        """Bytes that the run will write: the pruned model at most as large as the dense one, and a little."""
+    def space(self) -> int:
+        """Bytes that the run may write: a model at most as large as the dense one, and a little."""
         from lpk.core.pruning.checkpoint import checkpoint_bytes
 
-        return checkpoint_bytes(stack, LayerMask(stack.layers)) + 100_000_000
+        return checkpoint_bytes(self.stack, self.problem.dense) + 20_000_000
 
-    def _score(self, stack: LayerStack, calibration: Sequences, facts: dict[str, Any]) -> LayerScores | None:
+    def open_memo(self, facts: dict[str, Any]) -> None:
+        """Open the memory; ``inputs`` is everything but objective, mask and sequence that a loss depends on."""
+        self.memo = Memo(self.out / "memo.sqlite")
+        self.found = self.memo.cost().measurements
+        versions = {name: facts["versions"][name] for name in ("lpk", "torch", "transformers")}
+        self.inputs = [facts["model"][key] for key in ("fingerprint", "dtype", "device")] + [versions]
+
+    def score(self) -> None:
+        """Ask the scorer, unless an earlier process has."""
         import torch
 
         if self.parts.scorer is None:
-            return None
-        path = self.out / "scores.json"
-        entry = facts["plugins"]["scorer"]
+            return
+        path, described = self.out / "scores.json", self.parts.described["scorer"]
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
-            return LayerScores(tuple(found["layers"]), tuple(map(tuple, found["runs"])))
-        with self._stage("score", f"Scoring layers: {entry['name']}"), torch.inference_mode():
-            scores = self.parts.scorer.score(stack, calibration)
-        _check_scores(entry["name"], scores, stack.layers)
-        write_json(path, {"scorer": entry, "layers": scores.layers, "runs": scores.runs})
-        return scores
+            scores = LayerScores(tuple(found["layers"]), tuple(map(tuple, found["runs"])))
+        else:
+            with self._stage("score", f"Scoring layers: {described['name']}"), torch.inference_mode():
+                scores = self.parts.scorer.score(self.stack, self.calibration)
+            _check_scores(described["name"], scores, self.stack.layers)
+            write_json(path, {"scorer": described, "layers": scores.layers, "runs": scores.runs})
+        self.problem = replace(self.problem, scores=scores)
 
-    def _evaluator(
-        self, stack: LayerStack, objective: Objective[Any], on: Sequences, memo: Memo, facts: dict[str, Any]
-    ) -> Evaluator:
-        from lpk.core.pruning.evaluator import Evaluator
+    def search(self) -> None:
+        """Drive the searcher to its end."""
+        from lpk.core.pruning.search import drive, forecast
 
-        said = facts["plugins"]["objective"] if objective is self.parts.objective else REPORTED
-        versions = {name: facts["versions"][name] for name in ("lpk", "torch", "transformers")}
-        matters = [facts["model"]["fingerprint"], said, self.spec.dtype, self.spec.device, versions]
-        context = hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()[:32]
-        return Evaluator(stack, objective, on, memo, context, lambda cost: self.progress.advance(cost.layer_forwards))
-
-    def _search(
-        self, stack: LayerStack, problem: Problem, calibration: Sequences, memo: Memo, facts: dict[str, Any]
-    ) -> tuple[Outcome, dict[str, float]]:
-        from lpk.core.pruning.search import Trial, drive, forecast
-
-        evaluator = self._evaluator(stack, self.parts.objective, calibration, memo, facts)
-        expected = forecast(self.parts.searcher, problem, len(calibration.ids), calibration.tokens)
-        name = self.parts.entries["searcher"].qualified
+        evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
+        sequences = len(self.calibration.ids)
+        expected = forecast(self.parts.searcher, self.problem, sequences, self.calibration.tokens).layer_forwards
+        title = f"Searching: {self.parts.described['searcher']['name']}"
 
         def on_best(trial: Trial) -> None:
             self.progress.advance(0, f"best loss {trial.loss:.4f} without {trial.mask}")
 
-        with self._stage("search", f"Searching: {name}", expected.layer_forwards + len(calibration.ids) * stack.layers):
-            (dense,) = evaluator.losses([problem.dense])
-            outcome = drive(self.parts.searcher, problem, evaluator.losses, on_best)
-        return outcome, {"dense": dense, "pruned": outcome.best.loss}
+        with self._stage("search", title, expected + sequences * self.stack.layers):
+            (dense,) = evaluator.losses([self.problem.dense])
+            self.outcome = drive(self.parts.searcher, self.problem, evaluator.losses, on_best)
+        self.calibration_loss = {"dense": dense, "pruned": self.outcome.best.loss}
 
-    def _perplexity(
-        self, stack: LayerStack, mask: LayerMask, held_out: Sequences, memo: Memo, facts: dict[str, Any]
-    ) -> dict[str, float]:
-        evaluator = self._evaluator(stack, self.parts.reported, held_out, memo, facts)
-        masks = [LayerMask(stack.layers), mask]
-        with self._stage("held-out", "Measuring perplexity on held-out text", evaluator.plan(masks).layer_forwards):
-            dense, pruned = evaluator.losses(masks)
-        return {"dense": math.exp(dense), "pruned": math.exp(pruned)}
-
-    def _result(
-        self, stack: LayerStack, outcome: Outcome, losses: dict[str, float], perplexity: dict[str, float]
-    ) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
+        """Measure held-out perplexity, and say what the search found."""
         from lpk.core.pruning.checkpoint import checkpoint_bytes, parameters
 
-        mask, dense = outcome.best.mask, LayerMask(stack.layers)
+        best, trials = self.outcome.best.mask, self.outcome.trials
+        masks = {"dense": self.problem.dense, "pruned": best}
+        evaluator = self._evaluator("reported", self.parts.reported, self.held_out)
+        expected = evaluator.plan(list(masks.values())).layer_forwards
+        with self._stage("held-out", "Measuring perplexity on held-out text", expected):
+            losses = evaluator.losses(list(masks.values()))
         return {
-            "removed": list(mask.removed),
-            "kept": list(mask.kept),
-            "calibration_loss": losses,
-            "held_out_perplexity": perplexity,
-            "parameters": {"dense": parameters(stack, dense), "pruned": parameters(stack, mask)},
-            "weight_bytes": {"dense": checkpoint_bytes(stack, dense), "pruned": checkpoint_bytes(stack, mask)},
-            "masks": {"asked": len(outcome.trials), "distinct": len({trial.mask for trial in outcome.trials})},
+            "removed": list(best.removed),
+            "kept": list(best.kept),
+            "calibration_loss": self.calibration_loss,
+            "held_out_perplexity": {name: math.exp(loss) for name, loss in zip(masks, losses, strict=True)},
+            "parameters": {name: parameters(self.stack, mask) for name, mask in masks.items()},
+            "weight_bytes": {name: checkpoint_bytes(self.stack, mask) for name, mask in masks.items()},
+            "masks": {"asked": len(trials), "distinct": len({trial.mask for trial in trials})},
         }
 
-    def _save(
-        self, stack: LayerStack, tokenizer: PreTrainedTokenizerBase | None, outcome: Outcome, result: dict[str, Any]
-    ) -> dict[str, dict[str, float]]:
+    def save(self, result: dict[str, Any]) -> None:
+        """Write the smaller model and its recipe, and measure its speed beside the dense one's."""
         from lpk.core.pruning import checkpoint
         from lpk.core.pruning.speed import tokens_per_second
 
-        mask = outcome.best.mask
+        mask, perplexity = self.outcome.best.mask, result["held_out_perplexity"]
         known = CATALOG.get(self.spec.name)
-        base = known.summary.split(",")[0] if known else ("" if Path(self.spec.name).exists() else self.spec.name)
-        perplexity = result["held_out_perplexity"]
+        base = known.base if known else "" if Path(self.spec.name).exists() else self.spec.name
         body = (
-            f"Made by lpk with the searcher `{self.recipe.searcher.name}` and the objective `{self.recipe.objective.name}`. "
-            f"Held-out perplexity {perplexity['dense']:.2f} before, {perplexity['pruned']:.2f} after; nothing was trained afterwards."
+            f"Made by lpk: searcher `{self.recipe.searcher.name}`, objective `{self.recipe.objective.name}`. Held-out "
+            f"perplexity {perplexity['dense']:.2f} before, {perplexity['pruned']:.2f} after; nothing was trained since."
         )
         card = checkpoint.model_card(base, mask, body, known.licence if known else "")
         with self._stage("save", f"Saving the model without layers {ranges(mask.removed)}"):
-            checkpoint.save(stack, mask, tokenizer, self.out / "model", card)
-            write_text(self.out / "mergekit.yml", checkpoint.mergekit_recipe(self.spec.name, mask, self.spec.dtype))
+            checkpoint.save(self.stack, mask, self.tokenizer, self.out / "model", card)
+            recipe = checkpoint.mergekit_recipe(base or self.spec.name, mask, self.spec.dtype)
+            write_text(self.out / "mergekit.yml", recipe)
         with self._stage("speed", "Measuring tokens per second"):
-            smaller = checkpoint.load(self.out / "model", stack.model)
-            return tokens_per_second({"dense": stack.model, "pruned": smaller})
-
-    def _cost(self, cost: Cost, before: int, speed: dict[str, dict[str, float]]) -> dict[str, Any]:
-        files = sum(file.stat().st_size for file in (self.out / "model").glob("*.safetensors"))
-        return {
-            "layer_forwards": cost.layer_forwards,
-            "naive_layer_forwards": cost.naive_layer_forwards,
-            "head_tokens": cost.head_tokens,
-            "measurements": cost.measurements,
-            "measurements_found_in_memo": before,
+            smaller = checkpoint.load(self.out / "model", self.stack.model)
+            speed = tokens_per_second({"dense": self.stack.model, "pruned": smaller})
+        self.cost = {
+            **vars(self.memo.cost()),
+            "measurements_found_in_memo": self.found,
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
-            "tokens_per_second": {
-                name: {way: round(value, 1) for way, value in ways.items()} for name, ways in speed.items()
-            },
-            "model_file_bytes": files,
+            "tokens_per_second": speed,
+            "model_file_bytes": sum(file.stat().st_size for file in (self.out / "model").glob("*.safetensors")),
         }
 
-    def _tables(self, outcome: Outcome, cost: dict[str, Any]) -> None:
+    def tables(self) -> None:
+        """Write what was tried and what it took."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["trial", "step", "removed", "layers_removed", "loss"])
-        for number, trial in enumerate(outcome.trials):
-            writer.writerow(
-                [number, trial.step, " ".join(map(str, trial.mask.removed)), len(trial.mask), repr(trial.loss)]
-            )
+        for number, trial in enumerate(self.outcome.trials):
+            removed = " ".join(map(str, trial.mask.removed))
+            writer.writerow([number, trial.step, removed, len(trial.mask), repr(trial.loss)])
         write_text(self.out / "trials.csv", table.getvalue())
-        write_json(self.out / "cost.json", cost)
+        write_json(self.out / "cost.json", self.cost)
+
+    def _evaluator(self, role: str, objective: Objective[Any], sequences: Sequences) -> Evaluator:
+        from lpk.core.pruning.evaluator import Evaluator
+
+        matters = json.dumps([self.inputs, self.parts.described[role]], sort_keys=True)
+        context = hashlib.sha256(matters.encode()).hexdigest()[:32]
+        advance = self.progress.advance
+        return Evaluator(
+            self.stack, objective, sequences, self.memo, context, lambda cost: advance(cost.layer_forwards)
+        )
 
     @contextmanager
     def _stage(self, name: str, title: str, total: int | None = None) -> Iterator[None]:
@@ -402,8 +298,30 @@ class _Run:
         self.seconds[name] = time.perf_counter() - begin
 
 
+def _spec(recipe: Recipe) -> ModelSpec:
+    """The model a recipe names, on the device it says.
+
+    Raises:
+        EnvironmentMissing: torch or transformers is not installed.
+        UsageError: there is no such device here.
+    """
+    try:
+        import torch
+        import transformers  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise EnvironmentMissing(f'this needs {error.name}: pip install "lpk[prune]"') from error
+    device = recipe.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {device}: {str(error).splitlines()[0]}") from None
+    return ModelSpec(recipe.model, recipe.dtype, device, frozenset(recipe.allow))
+
+
 def _held_out_corpus(recipe: Recipe, calibration: Corpus) -> Corpus:
-    """Where held-out sequences come from: what the recipe says; else the calibration text, or the shipped one beside ready ids."""
+    """Where held-out sequences come from: what the recipe says, else the calibration text; beside ids the shipped text."""
     from lpk.core.pruning.calibration import EMBEDDED, Corpus
 
     if recipe.held_out.source:
@@ -412,8 +330,6 @@ def _held_out_corpus(recipe: Recipe, calibration: Corpus) -> Corpus:
 
 
 def _check_scores(name: str, scores: LayerScores, layers: int) -> None:
-    from lpk.core.errors import PluginError
-
     if not isinstance(scores, LayerScores) or len(scores.layers) != layers:
         raise PluginError(f"scorer {name} did not give one score for each of {layers} layers")
     if not all(map(math.isfinite, [*scores.layers, *(score for run in scores.runs for score in run)])):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,21 +25,14 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
-        """Claim the folder for this recipe. Close it, or use it as a context manager.
+        """Look whether the folder is free for this recipe. Nothing is written before :meth:`begin`.
 
         Raises:
             UsageError: it holds another run or something else, is in use, or cannot be written.
         """
         self.path, self.recipe = path, recipe
-        self._check()
-        with room(path):
-            path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path / ".lock")
-        try:
-            with room(path):
-                self._lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(f"{path} is in use by another process") from None
+        self._check()
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -47,12 +41,6 @@ class RunDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release()
-        if not (self.path / "run.json").exists():
-            (self.path / ".lock").unlink(missing_ok=True)
-            try:
-                self.path.rmdir()  # a run refused before it began leaves nothing behind
-            except OSError:
-                return
 
     @property
     def finished(self) -> dict[str, Any] | None:
@@ -61,10 +49,10 @@ class RunDirectory:
         return found if found and found.get("status") == "complete" else None
 
     def begin(self, facts: dict[str, Any]) -> None:
-        """Write what is being run; on resume, check that the model and the data are still what they were.
+        """Claim the folder and write what is being run; on resume, check that model and data are what they were.
 
         Raises:
-            UsageError: a fingerprint differs from the one the run began with.
+            UsageError: a fingerprint differs from the one the run began with, or there is no room.
         """
         before = read_run(self.path)
         for part in ("model", "calibration", "held_out"):
@@ -72,6 +60,9 @@ class RunDirectory:
                 raise UsageError(
                     f"{self.path}: the {part.replace('_', '-')} has changed since this run began; give another --out"
                 )
+        with room(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._acquire()
         if not before:
             recipe = self.recipe.model_dump(mode="json")
             write_text(self.path / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
@@ -83,17 +74,34 @@ class RunDirectory:
         write_json(self.path / "run.json", whole)
         return whole
 
+    def _acquire(self) -> None:
+        try:
+            with room(self.path):
+                self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(f"--out {self.path} is in use by another process") from None
+
     def _check(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"--out {self.path}: it is a file, not a folder")
+        place = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        if not place.is_dir():
+            raise UsageError(f"--out {self.path}: {place} is a file, not a folder")
+        if not os.access(place, os.W_OK):
+            raise UsageError(f"--out {self.path}: {place} cannot be written")
         before = read_run(self.path)
         if before is None:
-            if self.path.is_dir() and any(file.name != ".lock" for file in self.path.iterdir()):
+            if self.path.is_dir() and any(not _is_ours(file) for file in self.path.iterdir()):
                 raise UsageError(f"--out {self.path}: the folder is not empty and holds no lpk run")
         elif before.get("recipe") != self.recipe.model_dump(mode="json"):
             raise UsageError(
                 f"--out {self.path}: it holds another run{_difference(before, self.recipe)}; give another --out"
             )
+        elif before.get("status") != "complete":
+            self._acquire()
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a run that was killed in its first moment may have left this."""
+    return file.name in (".lock", "recipe.yaml") or file.name.startswith((".run.json.", ".recipe.yaml."))
 
 
 def _difference(before: dict[str, Any], recipe: Recipe) -> str:

@@ -38,7 +38,7 @@ class OptunaOptions(Options):
     )
     noise: float = Field(0.2, ge=0, description="standard deviation of that noise; the keys lie in [0, 1]")
     batch: int = Field(
-        1, ge=1, description="how many masks to ask for at once; more share more of the model's first layers"
+        1, ge=1, description="how many masks to ask for at once after that; more share more of the model's first layers"
     )
     sampler: str = Field("TPESampler", description="a class of optuna.samplers")
     sampler_options: dict[str, Any] = Field({}, description="its arguments, as JSON")
@@ -64,10 +64,17 @@ class OptunaSearch(Searcher[OptunaOptions]):
         space: dict[str, BaseDistribution] = {
             _parameter(layer): optuna.distributions.FloatDistribution(0, 1) for layer in problem.candidates
         }
-        for keys in self._first_keys(problem):
+        first = list(self._first_keys(problem))
+        for keys in first:
             study.enqueue_trial(dict(zip(space, keys, strict=True)))
-        for begin in range(0, self.options.trials, self.options.batch):
-            trials = [study.ask(space) for _ in range(min(self.options.batch, self.options.trials - begin))]
+        asked = 0
+        while asked < self.options.trials:
+            # The first masks do not depend on each other's losses; asked for together, they share layers.
+            size = min(
+                self.options.trials - asked, self.options.batch if asked else max(len(first), self.options.batch)
+            )
+            trials = [study.ask(space) for _ in range(size)]
+            asked += size
             masks = [_decode(problem, [trial.params[name] for name in space]) for trial in trials]
             losses = yield masks
             for trial, mask, loss in zip(trials, masks, losses, strict=True):

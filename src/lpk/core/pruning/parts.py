@@ -1,0 +1,71 @@
+"""The plugins that a recipe names, made and checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lpk.core.contracts import Objective, Scorer, Searcher
+from lpk.core.errors import UsageError
+from lpk.core.pruning.recipe import Choice, Recipe
+from lpk.core.registry import Entry, Registry
+
+#: The objective that held-out perplexity is reported by.
+REPORTED = Choice(name="lpk/perplexity")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The plugins of a run.
+
+    Attributes:
+        reported: the objective of the held-out measurement.
+        described: what a record says of each: qualified name, version and every option's value, so that the run can be
+            repeated when names clash or defaults change.
+        distributions: the packages that they come from.
+    """
+
+    objective: Objective[Any]
+    reported: Objective[Any]
+    scorer: Scorer[Any] | None
+    searcher: Searcher[Any]
+    described: dict[str, dict[str, Any]]
+    distributions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, recipe: Recipe, registry: Registry) -> Parts:
+        """Find and make every plugin that the recipe names; a scorer that the searcher ignores is left out.
+
+        Raises:
+            LpkError: one is unknown, ambiguous or broken, an option is wrong, or the searcher lacks a scorer.
+        """
+        chosen = {**choices(recipe), "reported": REPORTED}
+        entries = {
+            role: registry.find("objective" if role == "reported" else role, choice.name)
+            for role, choice in chosen.items()
+        }
+        made: dict[str, Any] = {role: entry.create(chosen[role].options) for role, entry in entries.items()}
+        uses = made["searcher"].scores
+        if uses == "required" and "scorer" not in made:
+            raise UsageError(f"searcher {recipe.searcher.name!r} needs a scorer")
+        if uses == "ignored" and "scorer" in made:
+            del made["scorer"]
+        return cls(
+            objective=made["objective"],
+            reported=made["reported"],
+            scorer=made.get("scorer"),
+            searcher=made["searcher"],
+            described={role: _describe(entries[role], plugin) for role, plugin in made.items()},
+            distributions=tuple(sorted({entries[role].provider.distribution for role in made})),
+        )
+
+
+def choices(recipe: Recipe) -> dict[str, Choice]:
+    """The plugins that a recipe names, by kind."""
+    named = {"objective": recipe.objective, "scorer": recipe.scorer, "searcher": recipe.searcher}
+    return {kind: choice for kind, choice in named.items() if choice is not None}
+
+
+def _describe(entry: Entry, plugin: Any) -> dict[str, Any]:
+    options = plugin.options.model_dump(mode="json")
+    return {"name": entry.qualified, "version": entry.provider.version, "options": options}
