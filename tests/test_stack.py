@@ -189,3 +189,18 @@ def test_a_model_without_a_chain_of_layers_is_refused() -> None:
     model.layers = nn.ModuleList([model.layers[0]])
     with pytest.raises(UsageError, match="no stack of layers"):
         LayerStack(model)
+
+
+@pytest.mark.parametrize("stored", ["bfloat16", "float16", ""])
+def test_weights_are_stored_as_narrow_as_they_came(stored: str, tmp_path: Path) -> None:
+    stack = LayerStack(tiny_model("gemma3"))  # tied embeddings: one tensor, stored once
+    if stored:
+        for parameter in stack.model.parameters():
+            parameter.data = parameter.data.to(getattr(torch, stored)).float()
+    mask = LayerMask(6, (2,))
+    checkpoint.save(stack, mask, None, tmp_path / "narrow", "card", stored or "bfloat16")
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "narrow", dtype="auto")
+    assert str(saved.dtype) == f"torch.{stored or 'float32'}"
+    bytes_written = (tmp_path / "narrow" / "model.safetensors").stat().st_size
+    weights = checkpoint.checkpoint_bytes(stack, mask, stored or "bfloat16")
+    assert 0 < bytes_written - weights < 10_000

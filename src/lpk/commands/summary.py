@@ -30,7 +30,7 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         _row(f"{plugins['objective']} loss, calibration", loss["dense"], loss["pruned"], ".4f"),
         _row("parameters (million)", parameters["dense"] / 1e6, parameters["pruned"] / 1e6, ".1f"),
         _row(
-            f"file size, {model['dtype']} (MB)",
+            "weights on disk (MB)",
             result["weight_bytes"]["dense"] / 1e6,
             cost["model_file_bytes"] / 1e6,
             ".1f",

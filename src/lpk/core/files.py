@@ -34,13 +34,18 @@ def room(where: Path) -> Iterator[None]:
         raise
 
 
+def existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
 def require_space(where: Path, needed: int, purpose: str) -> None:
     """Refuse to begin what could not be finished.
 
     Raises:
         UsageError: fewer than ``needed`` bytes are free at ``where``.
     """
-    free = shutil.disk_usage(where).free
+    free = shutil.disk_usage(existing(where)).free
     if free < needed:
         raise UsageError(
             f"no space for {purpose} on the disk of {where}: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free"

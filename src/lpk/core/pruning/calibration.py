@@ -17,7 +17,7 @@ from lpk.core.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
     Ids = np.ndarray[tuple[int], np.dtype[np.int32]]
 
@@ -65,12 +65,19 @@ class Sequences:
             "fingerprint": self.fingerprint,
         }
 
-    def check(self, vocabulary: int) -> None:
-        """Compare ids with the size of a model's vocabulary.
+    def check(self, config: PreTrainedConfig) -> None:
+        """Compare ids with a model's vocabulary, and lengths with its positions.
 
         Raises:
-            UsageError: an id is beyond it; the ids are another tokenizer's.
+            UsageError: an id is beyond the one (the ids are another tokenizer's), or a sequence beyond the other.
         """
+        positions = getattr(config, "max_position_embeddings", None)
+        longest = max(map(len, self.ids), default=0)
+        if positions and longest > positions:
+            raise UsageError(
+                f"calibration {self.source}: a sequence of {longest} tokens; the model has {positions} positions"
+            )
+        vocabulary = config.vocab_size
         highest = max((int(ids.max()) for ids in self.ids), default=0)
         if highest >= vocabulary:
             raise UsageError(

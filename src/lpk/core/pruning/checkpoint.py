@@ -7,6 +7,7 @@ every list of layer indices, and each module's own ``layer_idx``, by which it fi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.stack import LayerStack
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 #: Entries of configurations that list layers by index, not one value for each layer.
@@ -68,20 +71,58 @@ def without_layers(stack: LayerStack, mask: LayerMask) -> Iterator[PreTrainedMod
             part.layer_idx = place
 
 
-def save(stack: LayerStack, mask: LayerMask, tokenizer: PreTrainedTokenizerBase | None, into: Path, card: str) -> None:
+def save(
+    stack: LayerStack,
+    mask: LayerMask,
+    tokenizer: PreTrainedTokenizerBase | None,
+    into: Path,
+    card: str,
+    dtype: str = "",
+) -> None:
     """Write ``into`` as a checkpoint that ``AutoModelForCausalLM.from_pretrained`` loads; all of it or nothing.
+
+    Args:
+        dtype: what the weights were stored in before they were loaded, e.g. ``"bfloat16"``. They are stored in it again
+            if that loses nothing; else, as in memory.
 
     Raises:
         UsageError: the disk is too full, or the saved model does not compute what the masked one did.
     """
-    require_space(into.parent, checkpoint_bytes(stack, mask) + 10_000_000, "the pruned model")
+    require_space(into.parent, checkpoint_bytes(stack, mask, dtype) + 10_000_000, "the pruned model")
     with whole_directory(into) as folder:
         with without_layers(stack, mask) as model:
-            model.save_pretrained(folder)
+            stored = storage_dtype(model, dtype)
+            model.save_pretrained(folder, state_dict=_cast(model, stored))
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config["dtype"] = str(stored).removeprefix("torch.")
+            (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
         _prove(stack, mask, folder)
+
+
+def storage_dtype(model: PreTrainedModel, dtype: str) -> torch.dtype:
+    """The precision to store a model's weights in: this one if every weight survives it, else that in memory."""
+    import torch
+
+    wanted = getattr(torch, dtype.removeprefix("torch."), None) if dtype else None
+    if isinstance(wanted, torch.dtype) and wanted.itemsize < model.dtype.itemsize:
+        weights = (p for p in model.parameters() if p.dtype == model.dtype)
+        if all(torch.equal(p.to(wanted).to(p.dtype), p) for p in weights):
+            return wanted
+    return model.dtype  # type: ignore[no-any-return]
+
+
+def _cast(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The weights in another precision; tied ones stay one tensor."""
+    cast: dict[tuple[int, torch.Size], Tensor] = {}
+    return {
+        name: cast.setdefault(
+            (tensor.data_ptr(), tensor.shape), tensor.to(dtype) if tensor.dtype == model.dtype else tensor
+        )
+        for name, tensor in model.state_dict().items()
+    }
 
 
 def load(folder: Path, like: PreTrainedModel) -> PreTrainedModel:
@@ -114,14 +155,18 @@ def _prove(stack: LayerStack, mask: LayerMask, folder: Path) -> None:
 
 def parameters(stack: LayerStack, mask: LayerMask) -> int:
     """Parameters of the model without the removed layers; tied ones count once."""
-    removed = {id(p) for layer in mask.removed for p in stack.modules[layer].parameters()}
-    return sum(p.numel() for p in stack.model.parameters() if id(p) not in removed)
+    return sum(p.numel() for p in _kept(stack, mask))
 
 
-def checkpoint_bytes(stack: LayerStack, mask: LayerMask) -> int:
-    """Bytes of the weights of that model as they are written."""
+def checkpoint_bytes(stack: LayerStack, mask: LayerMask, dtype: str = "") -> int:
+    """Bytes of the weights of that model as they are stored; ``dtype`` as for :func:`save`."""
+    stored = storage_dtype(stack.model, dtype)
+    return sum(p.numel() * (stored if p.dtype == stack.model.dtype else p.dtype).itemsize for p in _kept(stack, mask))
+
+
+def _kept(stack: LayerStack, mask: LayerMask) -> list[Tensor]:
     removed = {id(p) for layer in mask.removed for p in stack.modules[layer].parameters()}
-    return sum(p.numel() * p.element_size() for p in stack.model.parameters() if id(p) not in removed)
+    return [p for p in stack.model.parameters() if id(p) not in removed]
 
 
 def model_card(base: str, mask: LayerMask, body: str, licence: str = "") -> str:

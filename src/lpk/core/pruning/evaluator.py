@@ -86,6 +86,8 @@ class Evaluator:
     ) -> None:
         self.stack, self.objective, self.sequences = stack, objective, sequences
         self.memo, self.context, self.on_cost = memo, context, on_cost
+        # Two sequences of the same tokens are one item.
+        self._items = {key: item for item, key in reversed(list(enumerate(sequences.keys)))}
         self._weights = [float(objective.weights(batch).sum()) for batch in sequences.batches()]
         self._dense_states: dict[str, Tensor] = {}
 
@@ -123,12 +125,10 @@ class Evaluator:
     def _missing(self, masks: Sequence[LayerMask]) -> Iterator[tuple[int, list[LayerMask]]]:
         """For each sequence the distinct masks not yet measured on it."""
         known = {mask: self.memo.known(self.context, mask) for mask in dict.fromkeys(masks)}
-        for item, key in enumerate(self.sequences.keys):
-            # Two sequences of the same tokens are one item; the second finds what the first has just written.
-            if key not in self.sequences.keys[:item]:
-                missing = [mask for mask, losses in known.items() if key not in losses]
-                if missing:
-                    yield item, missing
+        for key, item in sorted(self._items.items(), key=lambda pair: pair[1]):
+            missing = [mask for mask, losses in known.items() if key not in losses]
+            if missing:
+                yield item, missing
 
     def _mean(self, mask: LayerMask) -> float:
         known = self.memo.known(self.context, mask)
@@ -138,7 +138,6 @@ class Evaluator:
     def _measure(self, item: int, masks: list[LayerMask]) -> None:
         batch, key = self.sequences.batch(item), self.sequences.keys[item]
         dense = self._dense(batch, key) if self.objective.needs_dense else None
-        spent = Cost()
         for mask, outputs, layer_forwards in self._outputs(batch, masks):
             loss = float(self.objective.loss(outputs, dense).squeeze(0))
             if not math.isfinite(loss):

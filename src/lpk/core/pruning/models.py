@@ -236,6 +236,13 @@ class ModelSpec:
             raise UsageError(f"model {self.name}: its configuration does not say how many layers it has")
         return count
 
+    def stored_dtype(self) -> str:
+        """What its weights are stored in, e.g. ``"bfloat16"``; empty for GGUF, which stores blocks, and if unknown."""
+        _, arguments = self.locate()
+        return (
+            "" if "gguf_file" in arguments else str(self.config().get_text_config().dtype or "").removeprefix("torch.")
+        )
+
     def load(self) -> PreTrainedModel:
         """The model in memory, every weight a finite number.
 

@@ -40,15 +40,14 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     Raises:
         LpkError: the run would be refused.
     """
-    from lpk.core.pruning.calibration import Corpus
     from lpk.core.pruning.search import forecast, made_up_scores
 
     parts = Parts.of(recipe, registry)
+    given, other = _corpora(recipe)
     layers = _spec(recipe).layer_count()
     problem = recipe.problem(layers)
-    given = Corpus.read(recipe.calibration.source, recipe.calibration.field)
     count, tokens = given.size(recipe.calibration.sequences, recipe.calibration.length)
-    held_out, _ = _held_out_corpus(recipe, given).size(recipe.held_out.sequences, recipe.calibration.length)
+    held_out, _ = other.size(recipe.held_out.sequences, recipe.calibration.length)
     scores = made_up_scores(layers) if parts.scorer else None
     searched = forecast(parts.searcher, replace(problem, scores=scores), count, tokens)
     passes = count * (1 + bool(parts.scorer) + parts.objective.needs_dense)
@@ -81,15 +80,15 @@ def execute(recipe: Recipe, registry: Registry, out: Path, progress: Progress) -
     from lpk.core.pruning.run_directory import RunDirectory
 
     parts = Parts.of(recipe, registry)
+    corpora = _corpora(recipe)
     spec = _spec(recipe)
-    spec.locate()
     with RunDirectory(out, recipe) as directory:
         if (finished := directory.finished) is not None:
             return {"run": finished, "cost": json.loads((out / "cost.json").read_text(encoding="utf-8"))}
         run = _Run(recipe, parts, spec, out, progress)
-        run.load()
+        run.load(*corpora)
         facts = run.facts()
-        require_space(out.absolute().parent, run.space(), "this run")
+        require_space(out, run.space(), "this run")
         directory.begin(facts)
         run.open_memo(facts)
         try:
@@ -118,9 +117,8 @@ class _Run:
         self.recipe, self.parts, self.spec, self.out, self.progress = recipe, parts, spec, out, progress
         self.seconds: dict[str, float] = {}
 
-    def load(self) -> None:
+    def load(self, given: Corpus, other: Corpus) -> None:
         """Model, tokenizer and data; everything that can be wrong with them is found here, before anything is written."""
-        from lpk.core.pruning.calibration import Corpus
         from lpk.core.pruning.stack import LayerStack
 
         if self.spec.name in CATALOG:
@@ -128,20 +126,18 @@ class _Run:
         layers = self.spec.layer_count()
         self.problem = replace(self.recipe.problem(layers), workspace=self.out)
         asked, after = self.recipe.calibration, self.recipe.held_out
-        corpus = Corpus.read(asked.source, asked.field)
-        other = _held_out_corpus(self.recipe, corpus)
         with self._stage("load", f"Loading {self.spec.name}"):
             self.tokenizer = self.spec.tokenizer()
-            calibration = corpus.draw(self.tokenizer, asked.sequences, asked.length, self.recipe.seed)
+            calibration = given.draw(self.tokenizer, asked.sequences, asked.length, self.recipe.seed)
             whole = after.source is not None
             held_out = other.held_out(self.tokenizer, after.sequences, asked.length, whole=whole)
+            self.stored = self.spec.stored_dtype()
             self.stack = LayerStack(self.spec.load())
         if self.stack.layers != layers:
             message = f"its configuration says {layers} layers, its forward pass runs {self.stack.layers}"
             raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
-        vocabulary = self.stack.model.config.get_text_config().vocab_size
         for part in (calibration, held_out):
-            part.check(vocabulary)
+            part.check(self.stack.model.config.get_text_config())
         self.calibration = replace(calibration, device=self.spec.device)
         self.held_out = replace(held_out, device=self.spec.device)
 
@@ -178,7 +174,7 @@ class _Run:
         """Bytes that the run may write: a model at most as large as the dense one, and a little."""
         from lpk.core.pruning.checkpoint import checkpoint_bytes
 
-        return checkpoint_bytes(self.stack, self.problem.dense) + 20_000_000
+        return checkpoint_bytes(self.stack, self.problem.dense, self.stored) + 20_000_000
 
     def open_memo(self, facts: dict[str, Any]) -> None:
         """Open the memory; ``inputs`` is everything but objective, mask and sequence that a loss depends on."""
@@ -237,7 +233,7 @@ class _Run:
             "calibration_loss": self.calibration_loss,
             "held_out_perplexity": {name: math.exp(loss) for name, loss in zip(masks, losses, strict=True)},
             "parameters": {name: parameters(self.stack, mask) for name, mask in masks.items()},
-            "weight_bytes": {name: checkpoint_bytes(self.stack, mask) for name, mask in masks.items()},
+            "weight_bytes": {name: checkpoint_bytes(self.stack, mask, self.stored) for name, mask in masks.items()},
             "masks": {"asked": len(trials), "distinct": len({trial.mask for trial in trials})},
         }
 
@@ -255,7 +251,7 @@ class _Run:
         )
         card = checkpoint.model_card(base, mask, body, known.licence if known else "")
         with self._stage("save", f"Saving the model without layers {ranges(mask.removed)}"):
-            checkpoint.save(self.stack, mask, self.tokenizer, self.out / "model", card)
+            checkpoint.save(self.stack, mask, self.tokenizer, self.out / "model", card, self.stored)
             recipe = checkpoint.mergekit_recipe(base or self.spec.name, mask, self.spec.dtype)
             write_text(self.out / "mergekit.yml", recipe)
         with self._stage("speed", "Measuring tokens per second"):
@@ -303,8 +299,10 @@ def _spec(recipe: Recipe) -> ModelSpec:
 
     Raises:
         EnvironmentMissing: torch or transformers is not installed.
-        UsageError: there is no such device here.
+        UsageError: there is no such model or device here.
     """
+    spec = ModelSpec(recipe.model, recipe.dtype, recipe.device, frozenset(recipe.allow))
+    spec.locate()
     try:
         import torch
         import transformers  # noqa: F401
@@ -317,16 +315,17 @@ def _spec(recipe: Recipe) -> ModelSpec:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {device}: {str(error).splitlines()[0]}") from None
-    return ModelSpec(recipe.model, recipe.dtype, device, frozenset(recipe.allow))
+    return replace(spec, device=device)
 
 
-def _held_out_corpus(recipe: Recipe, calibration: Corpus) -> Corpus:
-    """Where held-out sequences come from: what the recipe says, else the calibration text; beside ids the shipped text."""
+def _corpora(recipe: Recipe) -> tuple[Corpus, Corpus]:
+    """What to calibrate on, and what held-out sequences come from: by default the same text; beside ids the shipped one."""
     from lpk.core.pruning.calibration import EMBEDDED, Corpus
 
+    given = Corpus.read(recipe.calibration.source, recipe.calibration.field)
     if recipe.held_out.source:
-        return Corpus.read(recipe.held_out.source, recipe.calibration.field)
-    return Corpus.read(EMBEDDED) if calibration.ids else calibration
+        return given, Corpus.read(recipe.held_out.source, recipe.calibration.field)
+    return given, Corpus.read(EMBEDDED) if given.ids else given
 
 
 def _check_scores(name: str, scores: LayerScores, layers: int) -> None:

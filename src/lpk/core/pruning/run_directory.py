@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from lpk.core.errors import UsageError
-from lpk.core.files import room, write_json, write_text
+from lpk.core.files import existing, room, write_json, write_text
 from lpk.core.pruning.recipe import Recipe
 
 
@@ -82,7 +82,7 @@ class RunDirectory:
             raise UsageError(f"--out {self.path} is in use by another process") from None
 
     def _check(self) -> None:
-        place = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        place = existing(self.path)
         if not place.is_dir():
             raise UsageError(f"--out {self.path}: {place} is a file, not a folder")
         if not os.access(place, os.W_OK):

@@ -1,51 +1,64 @@
-"""How fast a model reads and writes, measured side by side."""
+"""How fast models read and write, measured side by side."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-#: Tokens read at once; tokens written one by one after a short prompt.
+#: Tokens read at once (fewer if the model has fewer positions); tokens written one by one after a short prompt.
 READ, WRITE, PROMPT = 256, 16, 16
+ROUNDS = 3
 
 
-def tokens_per_second(models: Mapping[str, PreTrainedModel], rounds: int = 3) -> dict[str, dict[str, float]]:
+def tokens_per_second(models: Mapping[str, PreTrainedModel]) -> dict[str, dict[str, float]]:
     """Tokens per second of each model: ``read`` (one forward) and ``write`` (greedy decoding with the cache).
 
     The models take turns and the median counts: on a shared machine neither gets the quiet minute alone.
     """
     import torch
 
-    seconds: dict[tuple[str, str], list[float]] = {}
+    rates: dict[str, dict[str, list[float]]] = {name: {"read": [], "write": []} for name in models}
     with torch.inference_mode():
-        for _ in range(rounds + 1):
+        for _ in range(1 + ROUNDS):
             for name, model in models.items():
-                ids = torch.arange(READ, device=model.device)[None] % model.config.get_text_config().vocab_size
-                begin = _now(model)
-                model(ids, use_cache=False, logits_to_keep=1)
-                between = _now(model)
-                model.generate(
-                    ids[:, :PROMPT], attention_mask=torch.ones_like(ids[:, :PROMPT]), do_sample=False, eos_token_id=None,
-                    pad_token_id=0, max_new_tokens=WRITE, min_new_tokens=WRITE,
-                )  # fmt: skip
-                seconds.setdefault((name, "read"), []).append(between - begin)
-                seconds.setdefault((name, "write"), []).append(_now(model) - between)
-    tokens = {"read": READ, "write": WRITE}
+                rates[name]["read"].append(_read(model))
+                rates[name]["write"].append(_write(model))
     # The first round warms up.
-    return {
-        name: {way: count / statistics.median(seconds[name, way][1:]) for way, count in tokens.items()}
-        for name in models
-    }
+    return {name: {way: round(statistics.median(r[1:]), 1) for way, r in ways.items()} for name, ways in rates.items()}
 
 
-def _now(model: PreTrainedModel) -> float:
-    if model.device.type == "cuda":
-        import torch
+def _read(model: PreTrainedModel) -> float:
+    import torch
 
-        torch.cuda.synchronize(model.device)
-    return time.perf_counter()
+    config = model.config.get_text_config()
+    length = min(READ, getattr(config, "max_position_embeddings", None) or READ)
+    ids = torch.arange(length, device=model.device)[None] % config.vocab_size
+    return length / _seconds(model, lambda: model(ids, use_cache=False))
+
+
+def _write(model: PreTrainedModel) -> float:
+    import torch
+
+    ids = torch.arange(PROMPT, device=model.device)[None] % model.config.get_text_config().vocab_size
+    exactly = {"max_new_tokens": WRITE, "min_new_tokens": WRITE, "do_sample": False, "pad_token_id": 0}
+    everywhere = torch.ones_like(ids)
+    return WRITE / _seconds(model, lambda: model.generate(ids, attention_mask=everywhere, eos_token_id=None, **exactly))
+
+
+def _seconds(model: PreTrainedModel, work: Callable[[], object]) -> float:
+    import torch
+
+    def wait() -> None:
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+
+    wait()
+    begin = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - begin
