@@ -177,7 +177,7 @@ def test_show_tells_all_there_is_to_know(lpk: Lpk) -> None:
     assert described["options"][0] == {
         "name": "trials",
         "type": "integer",
-        "default": 40,
+        "default": 32,
         "required": False,
         "help": described["options"][0]["help"],
     }

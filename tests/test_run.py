@@ -66,7 +66,7 @@ def test_a_run_leaves_a_complete_directory(finished: tuple[Path, dict[str, Any]]
     assert {0, 7}.isdisjoint(result["removed"])
     assert result["calibration_loss"]["pruned"] > 0
     assert run["plugins"]["searcher"]["name"] == "lpk/optuna"
-    assert run["plugins"]["searcher"]["options"]["trials"] == 40
+    assert run["plugins"]["searcher"]["options"]["trials"] == 32
     assert set(run["versions"]) >= {"lpk", "python", "torch", "transformers"}
     slices = yaml.safe_load((out / "mergekit.yml").read_text())["slices"]
     ranges = [tuple(s["sources"][0]["layer_range"]) for s in slices]
@@ -153,7 +153,7 @@ def test_the_schema_describes_every_plugin(lpk: Lpk, finished: tuple[Path, dict[
     schema = json.loads(lpk("schema").stdout)
     ways = schema["properties"]["searcher"]["anyOf"]
     (optuna,) = [way for way in ways if way.get("title") == "lpk/optuna"]
-    assert optuna["properties"]["trials"]["default"] == 40
+    assert optuna["properties"]["trials"]["default"] == 32
     assert "optuna" in ways[0]["enum"]
     assert set(yaml.safe_load((finished[0] / "recipe.yaml").read_text())) == set(schema["properties"])
 
@@ -221,7 +221,7 @@ def kill_when(command: Sequence[Any], ready: Callable[[], bool]) -> int:
     "arguments",
     [
         ["--searcher", "exhaustive"],
-        ["--searcher", "optuna", "-O", "trials=60"],
+        ["--searcher", "optuna", "-O", "trials=90"],
         ["--searcher", "greedy", "--objective", "kl"],
     ],
     ids=["exhaustive", "optuna", "greedy-kl"],

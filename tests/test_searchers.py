@@ -146,9 +146,9 @@ def test_any_optuna_sampler_gives_valid_masks_and_keeps_its_seeds(sampler: str, 
 
 
 def test_optuna_starts_from_the_scorers_masks(world: World) -> None:
-    first, second, *_ = world.search("optuna", {"trials": 4}).trials
+    first, *others = world.search("optuna", {"trials": 4}).trials
     assert first.mask == world.search("one-shot").best.mask
-    assert second.mask == world.search("contiguous").best.mask
+    assert world.search("contiguous").best.mask in (first.mask, others[0].mask)
 
 
 def test_optuna_leaves_a_plain_study(world: World) -> None:
@@ -156,7 +156,9 @@ def test_optuna_leaves_a_plain_study(world: World) -> None:
 
     outcome = world.search("optuna", {"trials": 12})
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{world.problem.workspace / 'optuna.sqlite'}")
-    assert [tuple(trial.user_attrs["removed"]) for trial in study.trials] == [t.mask.removed for t in outcome.trials]
+    told = {tuple(trial.user_attrs["removed"]): trial.value for trial in study.trials}
+    assert told == {trial.mask.removed: trial.loss for trial in outcome.trials}
+    assert len(told) == 12
     assert study.best_value == outcome.best.loss
     assert all(trial.state.is_finished() for trial in study.trials)
 
@@ -196,7 +198,8 @@ class Cheat(Searcher):  # type: ignore[type-arg]
         self.batches = batches
 
     def search(self, problem: Problem) -> Search:
-        yield from self.batches
+        for batch in self.batches:
+            yield batch  # noqa: UP028 (a tuple cannot be sent losses)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ every list of layer indices, and each module's own ``layer_idx``, by which it fi
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,17 +30,15 @@ _INDEX_LISTS = ("mlp_only_layers", "full_attention_layers_idx", "cross_attention
 
 def pruned_config(config: PreTrainedConfig, mask: LayerMask) -> PreTrainedConfig:
     """The configuration of the model without the removed layers."""
-    values = config.to_dict()
-    values["num_hidden_layers"] = len(mask.kept)
-    # Models that name it otherwise (GPT-2: n_layer) translate through attribute_map.
-    values.pop(config.attribute_map.get("num_hidden_layers", ""), None)
-    for key, value in values.items():
+    smaller = copy.deepcopy(config)  # not from_dict(): that forgets how attention is computed
+    smaller.num_hidden_layers = len(mask.kept)  # attribute_map takes it to n_layer and the like
+    for key, value in vars(config).items():
         if isinstance(value, (list, tuple)):
             if key in _INDEX_LISTS:
-                values[key] = [mask.kept.index(layer) for layer in value if layer in mask.kept]
+                setattr(smaller, key, [mask.kept.index(layer) for layer in value if layer in mask.kept])
             elif len(value) == mask.layers:
-                values[key] = [value[layer] for layer in mask.kept]
-    return type(config).from_dict(values)
+                setattr(smaller, key, [value[layer] for layer in mask.kept])
+    return smaller
 
 
 @contextmanager

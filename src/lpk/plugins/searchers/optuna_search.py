@@ -12,6 +12,7 @@ The study stands in plain Optuna storage, each trial's layers in its user attrib
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 #: Where the study stands in the searcher's workspace.
 STORAGE = "optuna.sqlite"
 STUDY = "lpk"
+#: A sampler that keeps proposing what it has tried is asked this many times for each mask that is wanted.
+PATIENCE = 5
 
 
 class OptunaOptions(Options):
-    trials: int = Field(40, ge=1, description="how many masks to ask for")
+    trials: int = Field(32, ge=1, description="how many different masks to try")
     startup: int = Field(
         10, ge=0, description="how many of them before the sampler decides: the scorer's, then noisy copies"
     )
@@ -67,19 +70,21 @@ class OptunaSearch(Searcher[OptunaOptions]):
         first = list(self._first_keys(problem))
         for keys in first:
             study.enqueue_trial(dict(zip(space, keys, strict=True)))
-        asked = 0
-        while asked < self.options.trials:
-            # The first masks do not depend on each other's losses; asked for together, they share layers.
-            size = min(
-                self.options.trials - asked, self.options.batch if asked else max(len(first), self.options.batch)
-            )
-            trials = [study.ask(space) for _ in range(size)]
-            asked += size
+        known: dict[LayerMask, float] = {}
+        wanted = min(self.options.trials, math.comb(len(problem.candidates), problem.budget))
+        # The first masks do not depend on each other's losses; asked for together, they share layers.
+        asked, batch = 0, max(len(first), self.options.batch)
+        while len(known) < wanted and asked < PATIENCE * wanted:
+            trials = [study.ask(space) for _ in range(min(batch, wanted - len(known)))]
             masks = [_decode(problem, [trial.params[name] for name in space]) for trial in trials]
-            losses = yield masks
-            for trial, mask, loss in zip(trials, masks, losses, strict=True):
+            new = [mask for mask in dict.fromkeys(masks) if mask not in known]
+            if new:
+                losses = yield new
+                known |= dict(zip(new, losses, strict=True))
+            for trial, mask in zip(trials, masks, strict=True):
                 trial.set_user_attr("removed", list(mask.removed))
-                study.tell(trial, loss)
+                study.tell(trial, known[mask])
+            asked, batch = asked + len(trials), self.options.batch
 
     def _sampler(self, seed: int) -> BaseSampler:
         from optuna import samplers
