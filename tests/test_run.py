@@ -29,7 +29,7 @@ FILES = {
     "recipe.yaml",
     "mergekit.yml",
     "model",
-    "optuna.sqlite",
+    "optuna.log",
 }
 
 
@@ -469,6 +469,21 @@ def test_a_model_that_changed_meanwhile_is_noticed(lpk: Lpk, tiny_ids: Path, tmp
     refused(lpk(*base, "--quiet"), 2, "the model has changed since this run began")
 
 
+@pytest.mark.parametrize(
+    ("searcher", "kilobytes"), [("exhaustive", 30), ("optuna", 30), ("deepest", 60)], ids=["memo", "study", "model"]
+)
+def test_a_file_that_cannot_grow_is_one_clear_line(
+    searcher: str, kilobytes: int, lpk: Lpk, base: list[Any], tmp_path: Path
+) -> None:
+    # A limit on the size of files stands in for a full disk: the same errors, from SQLite, Optuna and safetensors.
+    command = [sys.executable, "-m", "lpk", *base, "--searcher", searcher, "--quiet", "--out", tmp_path / "run"]
+    limited = ["sh", "-c", f'ulimit -f {kilobytes * 2}; exec "$@"', "sh", *map(str, command)]  # in blocks of 512 bytes
+    refused(subprocess.run(limited, capture_output=True, text=True, check=False, timeout=120), 2, "no space left")
+    assert not (tmp_path / "run" / "model").exists()
+    assert lpk(*command[3:]).returncode == 0
+    assert (tmp_path / "run" / "model").exists()
+
+
 def test_a_full_disk_leaves_nothing_half_written_and_loses_nothing(base: list[Any], tmp_path: Path) -> None:
     if subprocess.run(
         ["unshare", "-rm", "mount", "-t", "tmpfs", "none", tmp_path], check=False, capture_output=True
@@ -483,18 +498,161 @@ mkdir small; mount -t tmpfs -o size=2m none small; cd small
 {command}; echo "small $?"; ls -A; cd ..
 mkdir disk; mount -t tmpfs -o size=40m none disk; cd disk
 {command} & run=$!
-while [ ! -s run/memo.sqlite-wal ]; do sleep 0.01; done
+while kill -0 $run && [ ! -s run/memo.sqlite-wal ]; do sleep 0.01; done
 head -c 40m /dev/zero > filler 2>/dev/null
 wait $run; echo "full $?"; ls -A run/model 2>/dev/null
 rm filler
 {command} > /dev/null; echo "again $?"; ls run
 """
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    namespace = ["unshare", "-rm", "sh", "-c", script]
+    done = subprocess.run(namespace, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=300)
     lines, errors = done.stdout.splitlines(), done.stderr.splitlines()
     assert lines[:3] == ["small 2", "full 2", "again 0"]
-    assert set(lines[3:]) == FILES - {"scores.json", "optuna.sqlite"}
+    assert set(lines[3:]) == FILES - {"scores.json", "optuna.log"}
     assert len(errors) == 2
     assert "no space for this run" in errors[0]
     assert "no space left on the disk" in errors[1]
+
+
+# What a person does next --------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_resumed_from_another_folder(lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir(), there.mkdir()
+    shutil.copytree(tiny_checkpoint, here / "model")
+    shutil.copy(tiny_ids, here / "ids.npy")
+    base = ["run", "--model", "model", "--calibration", "ids.npy", "--held-out", "ids.npy", "--searcher", "exhaustive"]
+    command = [sys.executable, "-m", "lpk", *base, "--out", "run"]
+    with subprocess.Popen(command, cwd=here, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and rows(here / "run") < 10:
+            time.sleep(0.002)
+        process.kill()
+    for _ in ("unfinished", "finished"):
+        done = lpk("run", "--resume", "../here/run", "--json", "--quiet", cwd=there)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["run"]["status"] == "complete"
+    assert list(there.iterdir()) == []
+
+
+def test_however_it_is_said_it_is_one_run(
+    lpk: Lpk, base: list[Any], finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"remove": 3, "protect": [0, -1], "searcher": {"name": "optuna", "trials": 32}}))
+    rest = [part for flag in zip(base[1::2], base[2::2], strict=True) if flag[0] != "--remove" for part in flag]
+    for more in (["-O", "trials=32"], ["--remove", "3", "--scorer", "lpk/angular", "--protect", "0,-1"]):
+        done = lpk("run", recipe, *rest, *more, "--out", finished[0], "--json", "--quiet")
+        assert json.loads(done.stdout) == finished[1]
+
+
+def test_an_incomplete_folder_is_completed(
+    lpk: Lpk, base: list[Any], finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished[0], tmp_path / "copy")
+    shutil.rmtree(out / "model")
+    (out / "cost.json").unlink()
+    assert lpk(*base, "--out", out, "--quiet").returncode == 0
+    assert contents(out) == contents(finished[0])
+
+
+def test_rows_with_line_separators_are_rows(tmp_path: Path) -> None:
+    from lpk.core.pruning.calibration import Corpus
+
+    path = tmp_path / "rows.jsonl"
+    documents = ["one\u2028two", "three\x85four", "five"]
+    path.write_text(
+        "\r\n".join(json.dumps({"text": d}, ensure_ascii=False) for d in documents) + "\n\n", encoding="utf-8"
+    )
+    assert Corpus.read(str(path)).documents == tuple(documents)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("remove: true", "remove: wanted a number of layers"),
+        ("remove: 0.25", "remove: wanted a number of layers"),
+        ("remove:", "remove: wanted a number of layers"),
+        ("seed: true", "seed"),
+        ("protect: all", "protect: wanted layer indices"),
+        ("searcher:", "searcher: wanted a plugin's name"),
+        ("searcher: {trials: 3}", "searcher.name"),
+        ("calibration:", "calibration: wanted a file"),
+        ("calibration: {sauce: x}", "no key 'calibration.sauce'"),
+        ("allow: everything", "allow"),
+        ("serchear: greedy", "did you mean 'searcher'?"),
+        ("- model", "wanted keys and values"),
+        ("model: [", "not YAML"),
+    ],
+)
+def test_bad_recipes_are_refused(recipe: str, words: str, tmp_path: Path) -> None:
+    from lpk.core.errors import UsageError
+    from lpk.core.pruning.recipe import Recipe
+
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    with pytest.raises(UsageError) as caught:
+        Recipe.parse(Recipe.read(tmp_path / "recipe.yaml"), "recipe.yaml")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("protect", [-1, "-1", [-1], (7,)])
+def test_protection_may_be_said_in_many_ways(protect: Any) -> None:
+    from lpk.core.pruning.recipe import Recipe
+
+    assert Recipe.parse({"protect": protect}, "here").problem(8).protected == {7}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_other_precisions_run_to_the_end(dtype: str, lpk: Lpk, base: list[Any], tmp_path: Path) -> None:
+    done = lpk(
+        *base,
+        "--dtype",
+        dtype,
+        "--objective",
+        "kl",
+        "--searcher",
+        "one-shot",
+        "--out",
+        tmp_path / "run",
+        "--json",
+        "--quiet",
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "model" / "config.json").read_text())["dtype"] == dtype
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("scorer", "def score(self, stack, calibration): raise KeyError('oops')"),
+        ("searcher", "def search(self, problem): return None"),
+        ("objective", "def loss(self, outputs, dense): return 1 / 0"),
+    ],
+)
+def test_a_plugin_that_fails_is_named(kind: str, code: str, lpk: Lpk, base: list[Any], tmp_path: Path) -> None:
+    from fake_plugins import distribution
+
+    module = f"""
+import lpk
+from lpk.core.contracts import *
+class Bad({kind.capitalize()}):
+    {code}
+@lpk.hookimpl
+def lpk_{kind}s():
+    yield Component("bad", "Fails.", "lpk_bad:Bad")
+"""
+    env = {"PYTHONPATH": str(distribution(tmp_path / "site", "lpk-bad", "1.0", {"lpk_bad": module}))}
+    more = ["--searcher", "one-shot"] if kind == "scorer" else []
+    done = lpk(*base, *more, f"--{kind}", "bad", "--out", tmp_path / "run", "--quiet", env=env)
+    refused(done, 3, f"{kind} lpk-bad/bad failed", "Error")
+
+
+def test_a_model_that_sees_later_tokens_is_refused(lpk: Lpk, tiny_ids: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, BertConfig
+
+    config = BertConfig(vocab_size=96, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=48)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "bert")
+    done = lpk(
+        "run", "--model", tmp_path / "bert", "--calibration", tiny_ids, "--held-out", tiny_ids, "--quiet", cwd=tmp_path
+    )
+    refused(done, 2, "no causal language model")

@@ -155,7 +155,8 @@ def test_optuna_leaves_a_plain_study(world: World) -> None:
     import optuna
 
     outcome = world.search("optuna", {"trials": 12})
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{world.problem.workspace / 'optuna.sqlite'}")
+    journal = optuna.storages.journal.JournalFileBackend(str(world.problem.workspace / "optuna.log"))
+    study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(journal))
     told = {tuple(trial.user_attrs["removed"]): trial.value for trial in study.trials}
     assert told == {trial.mask.removed: trial.loss for trial in outcome.trials}
     assert len(told) == 12
@@ -198,8 +199,7 @@ class Cheat(Searcher):  # type: ignore[type-arg]
         self.batches = batches
 
     def search(self, problem: Problem) -> Search:
-        for batch in self.batches:
-            yield batch  # noqa: UP028 (a tuple cannot be sent losses)
+        yield from (batch for batch in self.batches)  # a generator: it can be sent losses
 
 
 @pytest.mark.parametrize(
@@ -211,11 +211,33 @@ class Cheat(Searcher):  # type: ignore[type-arg]
         ([[LayerMask(8, (1,))]], "without trying one mask that removes exactly 3"),
         ([[LayerMask(9, (1,))]], "no mask of 8 layers"),
         ([["nonsense"]], "no mask of 8 layers"),
+        ([[LayerMask(8, (1, 2, 3, 4))]], "more than 3"),
     ],
 )
 def test_a_searcher_that_breaks_its_contract_is_stopped(batches: Any, words: str, world: World) -> None:
     with pytest.raises(PluginError, match=words):
         drive(Cheat(*batches), world.problem, lambda masks: [0.0] * len(masks))
+
+
+class Raising(Searcher):  # type: ignore[type-arg]
+    def __init__(self, late: bool) -> None:
+        self.late = late
+
+    def search(self, problem: Problem) -> Search:
+        if self.late:
+            yield [problem.mask((1, 2, 3))]
+        raise KeyError("oops")
+
+
+def test_a_sampler_that_cannot_search_keys_is_named(world: World) -> None:
+    with pytest.raises(PluginError, match="searcher lpk/optuna failed: .*BruteForceSampler"):
+        world.search("optuna", {"sampler": "bruteforce"})
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_searcher_that_raises_is_named(late: bool, world: World) -> None:
+    with pytest.raises(PluginError, match="searcher unnamed failed: KeyError: 'oops'"):
+        drive(Raising(late), world.problem, lambda masks: [0.0] * len(masks))
 
 
 def test_of_equal_losses_the_first_wins(world: World) -> None:
@@ -226,11 +248,16 @@ def test_of_equal_losses_the_first_wins(world: World) -> None:
 @pytest.mark.parametrize("name", ["one-shot", "random", "exhaustive", "deepest", "contiguous"])
 def test_the_forecast_of_a_search_that_no_loss_steers_is_exact(name: str, world: World, tmp_path: Path) -> None:
     searcher: Any = installed().find("searcher", name).create()
-    expected = forecast(searcher, world.problem, len(world.sequences.ids), world.sequences.tokens)
+    expected = forecast(searcher, world.problem, len(world.sequences.ids), world.sequences.tokens, 60)
     memo = Memo(tmp_path / "memo")
     fresh = Evaluator(world.stack, world.evaluator.objective, world.sequences, memo, "forecast")
     drive(searcher, world.problem, fresh.losses)
     assert memo.cost() == expected
+
+
+def test_a_forecast_gives_up_in_time(world: World) -> None:
+    endless = Cheat(*itertools.repeat([LayerMask(8, (1, 2, 3))], 1_000_000))
+    assert forecast(endless, world.problem, 4, 100, 0.05) is None
 
 
 CONFORMANCE = [

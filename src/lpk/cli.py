@@ -6,7 +6,6 @@ should not wait for them.
 
 from __future__ import annotations
 
-import os
 import pkgutil
 import sys
 import traceback
@@ -83,10 +82,6 @@ def _run(arguments: list[str]) -> int:
         return _tell(str(error), error.exit_code, error, arguments)
     except (KeyboardInterrupt, click.Abort):
         return _tell("interrupted; run the same command again to go on", ExitCode.INTERRUPTED, None, arguments)
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     except Exception as error:
         message = f"a defect in lpk: {type(error).__name__}: {error} (lpk --debug ... shows where)"
         return _tell(message, ExitCode.INTERNAL, error, arguments)

@@ -82,7 +82,7 @@ class Bars(Progress):
         from rich.progress import Progress as RichProgress
 
         columns = (
-            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("[cyan]{task.fields[note]}"),
+            TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[note]}", style="cyan", markup=False),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
         )  # fmt: skip
         self._bars = RichProgress(*columns, console=Console(stderr=True))

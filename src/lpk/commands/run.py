@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def run(
 
     RECIPE is a YAML file with the same keys; flags win over it. The same command again goes on where a stopped one was.
     """
+    from lpk.core.pruning.parts import resolved
     from lpk.core.pruning.run import execute, plan
     from lpk.core.pruning.run_directory import default_path, read_run
 
@@ -73,7 +75,9 @@ def run(
         record = read_run(resume)
         if record is None:
             raise UsageError(f"--resume {resume}: no run is there (no run.json)")
-        wanted, out = Recipe.parse(record["recipe"], f"{resume}/run.json"), resume
+        wanted, out = Recipe.parse(record["recipe"], f"{resume}/run.json"), resume.absolute()
+        with suppress(OSError, KeyError):
+            os.chdir(record["started_in"])  # relative paths in the recipe are relative to it
     else:
         values = _with_flags(Recipe.read(recipe) if recipe else {}, given)
         wanted = _with_options(Recipe.parse(values, str(recipe or "lpk run")), options, registry)
@@ -81,7 +85,7 @@ def run(
         planned = plan(wanted, registry)
         click.echo(json.dumps(planned, indent=2) if as_json else plan_text(planned))
         return
-    out = out or default_path(wanted)
+    out = out or default_path(resolved(wanted, registry))
     _quieten_libraries()
     with progress(quiet) as shown:
         done = execute(wanted, registry, out, shown)
@@ -130,7 +134,7 @@ def _with_options(recipe: Recipe, options: tuple[str, ...], registry: Registry) 
             raise UsageError(f"-O {option}: wanted NAME=VALUE, such as trials=80")
         if dot and kind not in chosen:
             raise UsageError(f"-O {option}: this run has no {kind!r}{did_you_mean(kind, chosen)}")
-        having = [kind] if dot else [k for k in chosen if name in known[k]]
+        having = [k for k in ([kind] if dot else chosen) if name in known[k]]
         if not having:
             every = {key for keys in known.values() for key in keys}
             names = ", ".join(choice.name for choice in chosen.values())

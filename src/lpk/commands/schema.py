@@ -19,20 +19,26 @@ def schema() -> None:
     for kind in KINDS:
         entries = [entry for entry in registry.entries if entry.kind == kind]
         ways: list[dict[str, Any]] = [{"enum": sorted({name for e in entries for name in (e.name, e.qualified)})}]
-        ways += [_with_options(entry) for entry in entries]
+        for entry in entries:
+            options = entry.component.options.model_json_schema()
+            described["$defs"] |= options.pop("$defs", {})
+            ways.append(_with_options(entry, options))
         if kind == "scorer":
             ways.append({"enum": ["none", None]})
         described["properties"][kind] = {"description": described["properties"][kind]["description"], "anyOf": ways}
+    for section in ("calibration", "held_out"):
+        described["properties"][section] = {"anyOf": [{"type": "string"}, described["properties"][section]]}
+    described["properties"]["remove"]["type"] = ["integer", "string"]
+    described["properties"]["protect"]["type"] = ["integer", "string", "array"]
     described["$defs"].pop("Choice", None)
     described["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     click.echo(json.dumps(described, indent=2))
 
 
-def _with_options(entry: Entry) -> dict[str, Any]:
+def _with_options(entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
     """``{name: ..., option: value}`` for one plugin."""
-    options = entry.component.options.model_json_schema()
     name = {"enum": [entry.name, entry.qualified]}
-    shaped = {
+    return {
         "type": "object",
         "title": entry.qualified,
         "description": entry.component.summary,
@@ -40,4 +46,3 @@ def _with_options(entry: Entry) -> dict[str, Any]:
         "required": ["name", *options.get("required", [])],
         "additionalProperties": False,
     }
-    return shaped | ({"$defs": options["$defs"]} if "$defs" in options else {})

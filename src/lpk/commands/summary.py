@@ -15,6 +15,7 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
     removed, layers = result["removed"], model["layers"]
     perplexity, loss = result["held_out_perplexity"], result["calibration_loss"]
     parameters, speed = result["parameters"], cost["tokens_per_second"]
+    found = cost["measurements_found_in_memo"]
     share = cost["layer_forwards"] / max(1, cost["naive_layer_forwards"])
     plugins = {role: plugin["name"].removeprefix("lpk/") for role, plugin in run["plugins"].items()}
     searched = plugins["searcher"] + (f", scorer {plugins['scorer']}" if "scorer" in plugins else "")
@@ -40,11 +41,10 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         "",
         f"  evaluated          {result['masks']['distinct']} masks on {_data(run['calibration'])}",
         f"  cost               {cost['layer_forwards']:,} layer-forwards, {share:.0%} of {cost['naive_layer_forwards']:,} without"
-        f" prefix sharing; {sum(cost['seconds'].values()):.0f} s",
+        f" prefix sharing; {sum(cost['seconds'].values()):.0f} s{' since it was resumed' if found else ''}",
     ]
-    if cost["measurements_found_in_memo"]:
-        found, every = cost["measurements_found_in_memo"], cost["measurements"]
-        lines.append(f"  resumed            {found:,} of {every:,} measurements were there already")
+    if found:
+        lines.append(f"  resumed            {found:,} of {cost['measurements']:,} measurements were there already")
     lines += ["", f"  model              {out / 'model'}", f"  everything         {out}"]
     return "\n".join(lines)
 

@@ -59,7 +59,13 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class Plugin(ABC, Generic[OptionsT]):
-    """What every target class is made with: its validated options."""
+    """What every target class is made with: its validated options.
+
+    Attributes:
+        name: the qualified name it was asked for by, e.g. ``"lpk/angular"``.
+    """
+
+    name = "unnamed"
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options
@@ -281,7 +287,8 @@ class Problem:
         return random.Random(self.seed)
 
 
-#: Yields batches of masks, is sent their losses in the same order. Masks below the budget may be asked for too.
+#: Yields batches of masks, is sent their losses in the same order. Masks below the budget may be asked
+#: for too, never above it.
 Search = Generator[Sequence[LayerMask], Sequence[float], None]
 
 

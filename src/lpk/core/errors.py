@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -44,6 +45,21 @@ class EnvironmentMissing(LpkError):
     """An optional dependency or the network is missing."""
 
     exit_code = ExitCode.ENVIRONMENT
+
+
+@contextmanager
+def blaming(plugin: str) -> Iterator[None]:
+    """Within this context a plugin's own code runs; what goes wrong there is its fault, and is told as such.
+
+    Raises:
+        PluginError: the plugin raised something that is neither lpk's nor the operating system's.
+    """
+    try:
+        yield
+    except (LpkError, OSError):
+        raise
+    except Exception as error:
+        raise PluginError(f"{plugin} failed: {type(error).__name__}: {error}") from error
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

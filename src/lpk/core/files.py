@@ -14,24 +14,38 @@ from typing import Any
 
 from lpk.core.errors import UsageError
 
+#: The ending of what is not yet whole; its name begins with a dot.
+PARTIAL = ".partial"
+
 
 @contextmanager
 def room(where: Path) -> Iterator[None]:
-    """Turn the operating system's "no space", "read-only", "not permitted" into one line.
+    """Tell a full or forbidden disk in one line, whichever library met it.
 
     Raises:
         UsageError: the disk that holds ``where`` is full or may not be written.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UsageError(
-                f"no space left on the disk of {where}; free some and run the same command again"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
-            raise UsageError(f"cannot write {where}: {error.strerror}") from error
+    except Exception as error:
+        if _is_full(error):
+            message = f"no space left on the disk of {where}; free some and run the same command again"
+            raise UsageError(message) from error
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+            raise UsageError(f"cannot write {error.filename or where}: {error.strerror}") from error
         raise
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether this error, or what it comes from, is a full disk. SQLite and safetensors say so in words alone."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        said = str(error)
+        if any(words in said for words in ("No space left on device", "File too large", "database or disk is full")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def existing(path: Path) -> Path:
@@ -52,6 +66,15 @@ def require_space(where: Path, needed: int, purpose: str) -> None:
         )
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left unfinished in a folder that is now ours alone."""
+    for leftover in folder.glob(f".*{PARTIAL}"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
 def _sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -63,7 +86,7 @@ def _sync_directory(directory: Path) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file or none: a temporary file, fsync, rename, fsync of the folder."""
     with room(path):
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -91,7 +114,7 @@ def write_json(path: Path, value: Any) -> None:
 @contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
     """Fill a temporary folder that becomes ``path`` only when everything is in it and on the disk."""
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}{PARTIAL}")
     with room(path):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

@@ -101,9 +101,10 @@ class Entry:
             raise self._broken(f"{self.component.target} is not a {contract.__name__}")
         try:
             made: Plugin[Any] = target(options)
-            return made
         except Exception as error:
             raise self._broken(error) from error
+        made.name = self.qualified
+        return made
 
     def _broken(self, reason: object) -> PluginError:
         return PluginError(f"{self.kind} {self.name!r} of {self.provider} is broken: {_one_line(reason)}")
@@ -243,6 +244,8 @@ def _checked(component: object, hook: str) -> Component:
         )
     if not (isinstance(component.options, type) and issubclass(component.options, Options)):
         raise TypeError(f"{hook}: the options of {component.name!r} are not a subclass of lpk's Options")
+    if "name" in component.options.model_fields:
+        raise ValueError(f"{hook}: {component.name!r} has an option 'name'; in a recipe that is the plugin's own name")
     return component
 
 

@@ -117,7 +117,8 @@ def _declares_scores(entry: Entry) -> None:
     assert isinstance(searcher, Searcher)
     assert searcher.scores in ("ignored", "optional", "required"), f"scores is {searcher.scores!r}"
     if searcher.scores != "required":
-        drive(searcher, Problem(6, 2, workspace=Path(tempfile.mkdtemp())), _losses_of)
+        with tempfile.TemporaryDirectory() as folder:
+            drive(searcher, Problem(6, 2, workspace=Path(folder)), _losses_of)
 
 
 _searcher_checks: Final = {

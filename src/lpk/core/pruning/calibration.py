@@ -35,11 +35,13 @@ class Sequences:
         source: where they come from, for people.
         ids: one int32 array of token ids for each sequence; lengths may differ.
         device: where batches are put.
+        role: what they are for, as messages say it.
     """
 
     source: str
     ids: tuple[Ids, ...]
     device: str = "cpu"
+    role: str = "calibration"
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -75,13 +77,13 @@ class Sequences:
         longest = max(map(len, self.ids), default=0)
         if positions and longest > positions:
             raise UsageError(
-                f"calibration {self.source}: a sequence of {longest} tokens; the model has {positions} positions"
+                f"{self.role} {self.source}: a sequence of {longest} tokens; the model has {positions} positions"
             )
         vocabulary = config.vocab_size
         highest = max((int(ids.max()) for ids in self.ids), default=0)
         if highest >= vocabulary:
             raise UsageError(
-                f"calibration {self.source}: token id {highest}, but the model's vocabulary has {vocabulary}"
+                f"{self.role} {self.source}: token id {highest}, but the model's vocabulary has {vocabulary}"
             )
 
     def batch(self, item: int) -> Batch:
@@ -110,80 +112,87 @@ class Corpus:
     text: str = ""
     documents: tuple[str, ...] = ()
     ids: tuple[Ids, ...] = ()
+    role: str = "calibration"
 
     @classmethod
-    def read(cls, source: str, field: str = "text") -> Corpus:
+    def read(cls, source: str, field: str = "text", role: str = "calibration") -> Corpus:
         """Read ``wikitext2`` (shipped), a text, ``.jsonl`` with a text field, or ids as ``.npy`` or ``.safetensors``.
 
         Raises:
             UsageError: the file is missing, empty, binary, or not what its ending says.
         """
         if source == EMBEDDED:
-            return cls(source, text=(files("lpk") / "data" / "wikitext2.txt").read_text(encoding="utf-8"))
-        path = Path(source)
+            return cls(source, text=(files("lpk") / "data" / "wikitext2.txt").read_text(encoding="utf-8"), role=role)
+        path = Path(source).expanduser()
         if not path.is_file():
-            raise UsageError(f"calibration {source}: no such file (and not {EMBEDDED!r}, the text that lpk ships)")
+            raise UsageError(f"{role} {source}: no such file (and not {EMBEDDED!r}, the text that lpk ships)")
         if path.stat().st_size == 0:
-            raise UsageError(f"calibration {source}: the file is empty")
+            raise UsageError(f"{role} {source}: the file is empty")
         if path.suffix in (".npy", ".safetensors"):
-            return cls(source, ids=_read_ids(path))
+            return cls(source, ids=_read_ids(path, role), role=role)
         try:
             text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{role} {source}: cannot be read ({error.strerror})") from None
         except UnicodeDecodeError as error:
             raise UsageError(
-                f"calibration {source}: not UTF-8 text (byte {error.start}); wanted text, .jsonl, .npy or .safetensors"
+                f"{role} {source}: not UTF-8 text (byte {error.start}); wanted text, .jsonl, .npy or .safetensors"
             ) from None
         if "\0" in text:
-            raise UsageError(f"calibration {source}: a binary file; wanted text, .jsonl, .npy or .safetensors")
+            raise UsageError(f"{role} {source}: a binary file; wanted text, .jsonl, .npy or .safetensors")
         if not text.strip():
-            raise UsageError(f"calibration {source}: nothing but white space")
+            raise UsageError(f"{role} {source}: nothing but white space")
         if path.suffix == ".jsonl":
-            return cls(source, documents=_read_documents(source, text, field))
-        return cls(source, text=text)
+            return cls(source, documents=_read_documents(source, text, field, role), role=role)
+        return cls(source, text=text, role=role)
 
     def size(self, sequences: int, length: int) -> tuple[int, int]:
         """How many sequences and tokens a draw has, told without a tokenizer: of a text, what is asked for."""
         if self.ids:
             return len(self.ids), sum(map(len, self.ids))
-        count = min(sequences, len(self.documents)) if self.documents else sequences
-        return count, count * length
+        return sequences, sequences * length
 
     def draw(self, tokenizer: PreTrainedTokenizerBase | None, count: int, length: int, seed: int) -> Sequences:
         """Sequences to calibrate on, drawn by ``seed`` from all but the last quarter; ready ids all, in order.
 
         Raises:
-            UsageError: there is less than one sequence, or no tokenizer.
+            UsageError: there are fewer, or no tokenizer.
         """
         if self.ids:
-            return Sequences(self.source, self.ids)
+            return Sequences(self.source, self.ids, role=self.role)
         pool, _ = self._parts(tokenizer, length)
-        chosen = sorted(random.Random(seed).sample(range(len(pool)), min(count, len(pool))))
-        return Sequences(self.source, tuple(pool[index] for index in chosen))
+        if len(pool) < count:
+            raise UsageError(
+                f"{self.role} {self.source}: {count} sequences wanted, {len(pool)} there are ({length} tokens each, the last "
+                f"quarter held out); give a longer file, or --sequences {len(pool)}"
+            )
+        chosen = sorted(random.Random(seed).sample(range(len(pool)), count))
+        return Sequences(self.source, tuple(pool[index] for index in chosen), role=self.role)
 
     def held_out(self, tokenizer: PreTrainedTokenizerBase | None, count: int, length: int, *, whole: bool) -> Sequences:
-        """Evenly spaced sequences of the last quarter, which no seed draws, or of the whole text; ready ids all.
+        """At most ``count`` evenly spaced sequences of the last quarter, which no seed draws, or of the whole text; ready ids all.
 
         Raises:
             UsageError: there is less than one sequence, or no tokenizer.
         """
         if self.ids:
-            return Sequences(self.source, self.ids)
+            return Sequences(self.source, self.ids, role=self.role)
         first, last = self._parts(tokenizer, length)
         pool = first + last if whole else last
         count = min(count, len(pool))
-        return Sequences(self.source, tuple(pool[index * len(pool) // count] for index in range(count)))
+        return Sequences(self.source, tuple(pool[index * len(pool) // count] for index in range(count)), role=self.role)
 
     def _parts(self, tokenizer: PreTrainedTokenizerBase | None, length: int) -> tuple[list[Ids], list[Ids]]:
         """All sequences there are: those to calibrate on, and the last quarter."""
         if tokenizer is None:
             raise UsageError(
-                f"calibration {self.source}: text needs a tokenizer, and the model has none that works; give ids (.npy)"
+                f"{self.role} {self.source}: text needs a tokenizer, and the model has none; give token ids: --{self.role} ids.npy"
             )
         pool = self._pool(tokenizer, length)
         if len(pool) < 2:
             have = "less than one sequence" if not pool else "one sequence"
             raise UsageError(
-                f"calibration {self.source}: {have} of {length} tokens; two are needed, one of them held out: "
+                f"{self.role} {self.source}: {have} of {length} tokens; two are needed, one of them held out: "
                 "give a longer file or a smaller --length"
             )
         kept_back = max(1, round(len(pool) * HELD_OUT_SHARE))
@@ -210,9 +219,9 @@ class Corpus:
         return [np.array(prefix + piece, dtype=np.int32) for piece in pieces]
 
 
-def _read_documents(source: str, text: str, field: str) -> tuple[str, ...]:
+def _read_documents(source: str, text: str, field: str, role: str) -> tuple[str, ...]:
     documents = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines(): JSON strings may hold U+2028
         if line.strip():
             try:
                 row = json.loads(line)
@@ -220,14 +229,14 @@ def _read_documents(source: str, text: str, field: str) -> tuple[str, ...]:
                 if not isinstance(document, str):
                     raise TypeError
             except json.JSONDecodeError as error:
-                raise UsageError(f"calibration {source}, line {number}: not JSON ({error.msg})") from None
+                raise UsageError(f"{role} {source}, line {number}: not JSON ({error.msg})") from None
             except (KeyError, TypeError):
-                raise UsageError(f"calibration {source}, line {number}: no text in the field {field!r}") from None
+                raise UsageError(f"{role} {source}, line {number}: no text in the field {field!r}") from None
             documents.append(document)
     return tuple(documents)
 
 
-def _read_ids(path: Path) -> tuple[Ids, ...]:
+def _read_ids(path: Path, role: str) -> tuple[Ids, ...]:
     import numpy as np
 
     try:
@@ -238,16 +247,18 @@ def _read_ids(path: Path) -> tuple[Ids, ...]:
 
             arrays = load_file(path)
     except Exception as error:
-        raise UsageError(f"calibration {path}: not a readable {path.suffix} file ({error})") from None
+        raise UsageError(f"{role} {path}: not a readable {path.suffix} file ({error})") from None
     if len(arrays) != 1:
-        raise UsageError(f"calibration {path}: {len(arrays)} arrays ({', '.join(arrays)}); wanted one of token ids")
+        raise UsageError(f"{role} {path}: {len(arrays)} arrays ({', '.join(arrays)}); wanted one of token ids")
     (array,) = arrays.values()
     if array.ndim != 2 or array.dtype.kind not in "iu" or 0 in array.shape:
         raise UsageError(
-            f"calibration {path}: {array.dtype} of shape {array.shape}; wanted integers of shape (sequences, length)"
+            f"{role} {path}: {array.dtype} of shape {array.shape}; wanted integers of shape (sequences, length)"
         )
     if array.shape[1] < 2:
-        raise UsageError(f"calibration {path}: sequences of 1 token; a next token to predict needs 2")
+        raise UsageError(f"{role} {path}: sequences of 1 token; a next token to predict needs 2")
+    if array.max() >= 2**31:
+        raise UsageError(f"{role} {path}: token id {array.max()}; no vocabulary is that large")
     if array.min() < 0:
-        raise UsageError(f"calibration {path}: negative token ids; padding is not allowed here")
+        raise UsageError(f"{role} {path}: negative token ids; padding is not allowed here")
     return tuple(row.astype(np.int32) for row in array)

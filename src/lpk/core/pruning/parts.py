@@ -60,6 +60,24 @@ class Parts:
         )
 
 
+def resolved(recipe: Recipe, registry: Registry) -> Recipe:
+    """The recipe with qualified names and every option's value; without a scorer where the searcher ignores it.
+
+    However a run was asked for, this is what is recorded: the same run has the same recipe, and can be repeated when
+    names clash or defaults change.
+
+    Raises:
+        LpkError: as :meth:`Parts.of`.
+    """
+    described = Parts.of(recipe, registry).described
+    chosen = {
+        kind: Choice.model_validate({"name": plugin["name"], **plugin["options"]})
+        for kind, plugin in described.items()
+        if kind != "reported"
+    }
+    return recipe.model_copy(update={"scorer": None, **chosen})
+
+
 def choices(recipe: Recipe) -> dict[str, Choice]:
     """The plugins that a recipe names, by kind."""
     named = {"objective": recipe.objective, "scorer": recipe.scorer, "searcher": recipe.searcher}

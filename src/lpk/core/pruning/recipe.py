@@ -24,7 +24,11 @@ class Choice(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"name": value}
+        if not isinstance(value, (dict, Choice)):
+            raise ValueError("wanted a plugin's name, or a mapping of 'name' and its options")
+        return value
 
     @property
     def options(self) -> dict[str, Any]:
@@ -44,7 +48,11 @@ class _Source(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_source(cls, value: Any) -> Any:
-        return {"source": value} if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"source": value}
+        if not isinstance(value, (dict, _Source)):
+            raise ValueError("wanted a file, or a mapping whose 'source' is one")
+        return value
 
 
 class CalibrationRecipe(_Source):
@@ -66,13 +74,28 @@ class HeldOutRecipe(_Source):
 
 
 def _protected(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
     if isinstance(value, str):
         parts = [] if value.strip() in ("", "none") else value.split(",")
         try:
             return tuple(int(part) for part in parts)
         except ValueError:
-            raise ValueError(f"wanted layer indices like 0,-1 or 'none', not {value!r}") from None
+            raise ValueError("wanted layer indices like 0,-1 or 'none'") from None
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("wanted layer indices like 0,-1 or 'none'")
     return value
+
+
+def _removed(value: Any) -> str:
+    """A number of layers, or a share; text either way, so that ``8`` and ``"8"`` are one recipe."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError("wanted a number of layers (8) or a share (25%)")
+    return "".join(str(value).split())
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
 
 
 class Recipe(BaseModel):
@@ -86,7 +109,9 @@ class Recipe(BaseModel):
         Choice(name="angular"), description="prior knowledge for the searcher; 'none' for none"
     )
     searcher: Choice = Field(Choice(name="optuna"), description="which masks to try")
-    remove: int | str = Field("25%", description="how many layers to remove: 8, or 25% (rounded down)")
+    remove: Annotated[str, BeforeValidator(_removed)] = Field(
+        "25%", description="how many layers to remove: 8, or 25% (rounded down)"
+    )
     protect: Annotated[tuple[int, ...], BeforeValidator(_protected)] = Field(
         (0, -1), description="layers that are never removed; negative indices count from the end"
     )
@@ -94,8 +119,10 @@ class Recipe(BaseModel):
     held_out: HeldOutRecipe = HeldOutRecipe()
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the weights in memory")
     device: str = Field("auto", description="auto (CUDA when there is one), cpu, cuda, cuda:1 ...")
-    seed: int = Field(0, ge=0, lt=2**32, description="draws the calibration sequences and seeds the searcher")
-    allow: tuple[Literal["pickle", "remote-code"], ...] = Field(
+    seed: int = Field(
+        0, strict=True, ge=0, lt=2**32, description="draws the calibration sequences and seeds the searcher"
+    )
+    allow: Annotated[tuple[Literal["pickle", "remote-code"], ...], BeforeValidator(_listed)] = Field(
         (), description="load pickled weights; run the model's own code"
     )
 
@@ -158,12 +185,12 @@ class Recipe(BaseModel):
         if not 1 <= budget < layers or budget > free:
             most = min(layers - 1, free)
             guarded = f" ({len(protected)} of {layers} are protected)" if free < layers else ""
-            given = str(self.remove) if str(budget) == str(self.remove) else f"{self.remove} is {budget} layers"
+            given = f"{self.remove} is {budget} layers" if self.remove.endswith("%") else self.remove
             raise UsageError(f"--remove {given}: wanted 1 to {most} layers{guarded}")
         return Problem(layers, budget, frozenset(protected), seed=self.seed)
 
     def _budget(self, layers: int) -> int:
-        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", str(self.remove).strip())
+        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", self.remove)
         if not found:
             raise UsageError(f"--remove {self.remove}: wanted a number of layers (8) or a share (25%)")
         if found[1]:

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import LayerScores, Objective, Problem
-from lpk.core.errors import EnvironmentMissing, PluginError, UsageError
-from lpk.core.files import require_space, write_json, write_text
+from lpk.core.errors import EnvironmentMissing, PluginError, UsageError, blaming
+from lpk.core.files import require_space, room, write_json, write_text
 from lpk.core.progress import Progress
 from lpk.core.pruning.mask import ranges
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import CATALOG, ModelSpec
-from lpk.core.pruning.parts import Parts
+from lpk.core.pruning.parts import Parts, resolved
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.registry import Registry
 
@@ -34,14 +34,19 @@ if TYPE_CHECKING:
     from lpk.core.pruning.stack import LayerStack
 
 
+#: Seconds that planning a search may take for ``--dry-run``, and for a progress bar that knows the end.
+PLAN_PATIENCE, BAR_PATIENCE = 60.0, 1.0
+
+
 def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
-    """What a run would do and cost. Nothing is downloaded, no weight is loaded, nothing is written.
+    """What a run would do and cost. No weight is downloaded or loaded, nothing is written.
 
     Raises:
         LpkError: the run would be refused.
     """
     from lpk.core.pruning.search import forecast, made_up_scores
 
+    recipe = resolved(recipe, registry)
     parts = Parts.of(recipe, registry)
     given, other = _corpora(recipe)
     layers = _spec(recipe).layer_count()
@@ -49,7 +54,9 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     count, tokens = given.size(recipe.calibration.sequences, recipe.calibration.length)
     held_out, _ = other.size(recipe.held_out.sequences, recipe.calibration.length)
     scores = made_up_scores(layers) if parts.scorer else None
-    searched = forecast(parts.searcher, replace(problem, scores=scores), count, tokens)
+    searched = forecast(parts.searcher, replace(problem, scores=scores), count, tokens, PLAN_PATIENCE)
+    if searched is None:
+        raise UsageError(f"searcher {parts.searcher.name}: its cost cannot be told within {PLAN_PATIENCE:.0f} seconds")
     passes = count * (1 + bool(parts.scorer) + parts.objective.needs_dense)
     return {
         "recipe": recipe.model_dump(mode="json"),
@@ -71,6 +78,8 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
 def execute(recipe: Recipe, registry: Registry, out: Path, progress: Progress) -> dict[str, Any]:
     """Run a recipe in a folder, going on from whatever an earlier process left there.
 
+    A complete run is told again as it was recorded; its inputs are not looked at.
+
     Returns:
         ``{"run": ..., "cost": ...}``: what ``run.json`` and ``cost.json`` then say.
 
@@ -79,13 +88,14 @@ def execute(recipe: Recipe, registry: Registry, out: Path, progress: Progress) -
     """
     from lpk.core.pruning.run_directory import RunDirectory
 
+    recipe = resolved(recipe, registry)
     parts = Parts.of(recipe, registry)
-    corpora = _corpora(recipe)
-    spec = _spec(recipe)
-    with RunDirectory(out, recipe) as directory:
+    with room(out), RunDirectory(out, recipe) as directory:
         if (finished := directory.finished) is not None:
-            return {"run": finished, "cost": json.loads((out / "cost.json").read_text(encoding="utf-8"))}
-        run = _Run(recipe, parts, spec, out, progress)
+            progress.stage(f"{out} is complete; this is what it recorded (another --out runs anew)")
+            return finished
+        corpora = _corpora(recipe)
+        run = _Run(recipe, parts, _spec(recipe), out, progress)
         run.load(*corpora)
         facts = run.facts()
         require_space(out, run.space(), "this run")
@@ -118,7 +128,7 @@ class _Run:
         self.seconds: dict[str, float] = {}
 
     def load(self, given: Corpus, other: Corpus) -> None:
-        """Model, tokenizer and data; everything that can be wrong with them is found here, before anything is written."""
+        """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
         from lpk.core.pruning.stack import LayerStack
 
         if self.spec.name in CATALOG:
@@ -129,7 +139,7 @@ class _Run:
         with self._stage("load", f"Loading {self.spec.name}"):
             self.tokenizer = self.spec.tokenizer()
             calibration = given.draw(self.tokenizer, asked.sequences, asked.length, self.recipe.seed)
-            whole = after.source is not None
+            whole = other is not given
             held_out = other.held_out(self.tokenizer, after.sequences, asked.length, whole=whole)
             self.stored = self.spec.stored_dtype()
             self.stack = LayerStack(self.spec.load())
@@ -152,6 +162,7 @@ class _Run:
         return {
             "schema_version": 1,
             "recipe": self.recipe.model_dump(mode="json"),
+            "started_in": str(Path.cwd()),
             "plugins": self.parts.described,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
             "model": {
@@ -194,7 +205,8 @@ class _Run:
             found = json.loads(path.read_text(encoding="utf-8"))
             scores = LayerScores(tuple(found["layers"]), tuple(map(tuple, found["runs"])))
         else:
-            with self._stage("score", f"Scoring layers: {described['name']}"), torch.inference_mode():
+            blamed = blaming(f"scorer {described['name']}")
+            with self._stage("score", f"Scoring layers: {described['name']}"), torch.inference_mode(), blamed:
                 scores = self.parts.scorer.score(self.stack, self.calibration)
             _check_scores(described["name"], scores, self.stack.layers)
             write_json(path, {"scorer": described, "layers": scores.layers, "runs": scores.runs})
@@ -206,13 +218,14 @@ class _Run:
 
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
         sequences = len(self.calibration.ids)
-        expected = forecast(self.parts.searcher, self.problem, sequences, self.calibration.tokens).layer_forwards
+        cost = forecast(self.parts.searcher, self.problem, sequences, self.calibration.tokens, BAR_PATIENCE)
+        total = cost.layer_forwards + sequences * self.stack.layers if cost else None
         title = f"Searching: {self.parts.described['searcher']['name']}"
 
         def on_best(trial: Trial) -> None:
             self.progress.advance(0, f"best loss {trial.loss:.4f} without {trial.mask}")
 
-        with self._stage("search", title, expected + sequences * self.stack.layers):
+        with self._stage("search", title, total):
             (dense,) = evaluator.losses([self.problem.dense])
             self.outcome = drive(self.parts.searcher, self.problem, evaluator.losses, on_best)
         self.calibration_loss = {"dense": dense, "pruned": self.outcome.best.loss}
@@ -231,7 +244,7 @@ class _Run:
             "removed": list(best.removed),
             "kept": list(best.kept),
             "calibration_loss": self.calibration_loss,
-            "held_out_perplexity": {name: math.exp(loss) for name, loss in zip(masks, losses, strict=True)},
+            "held_out_perplexity": {name: _perplexity(loss) for name, loss in zip(masks, losses, strict=True)},
             "parameters": {name: parameters(self.stack, mask) for name, mask in masks.items()},
             "weight_bytes": {name: checkpoint_bytes(self.stack, mask, self.stored) for name, mask in masks.items()},
             "masks": {"asked": len(trials), "distinct": len({trial.mask for trial in trials})},
@@ -244,7 +257,7 @@ class _Run:
 
         mask, perplexity = self.outcome.best.mask, result["held_out_perplexity"]
         known = CATALOG.get(self.spec.name)
-        base = known.base if known else "" if Path(self.spec.name).exists() else self.spec.name
+        base = known.base if known else "" if Path(self.spec.name).expanduser().exists() else self.spec.name
         body = (
             f"Made by lpk: searcher `{self.recipe.searcher.name}`, objective `{self.recipe.objective.name}`. Held-out "
             f"perplexity {perplexity['dense']:.2f} before, {perplexity['pruned']:.2f} after; nothing was trained since."
@@ -322,10 +335,20 @@ def _corpora(recipe: Recipe) -> tuple[Corpus, Corpus]:
     """What to calibrate on, and what held-out sequences come from: by default the same text; beside ids the shipped one."""
     from lpk.core.pruning.calibration import EMBEDDED, Corpus
 
-    given = Corpus.read(recipe.calibration.source, recipe.calibration.field)
-    if recipe.held_out.source:
-        return given, Corpus.read(recipe.held_out.source, recipe.calibration.field)
-    return given, Corpus.read(EMBEDDED) if given.ids else given
+    asked, after, field = recipe.calibration.source, recipe.held_out.source, recipe.calibration.field
+    given = Corpus.read(asked, field)
+    if after and not _same_file(asked, after):
+        return given, Corpus.read(after, field, "held-out")
+    # The same file twice is one text, of which the last quarter is held out.
+    return given, Corpus.read(EMBEDDED, role="held-out") if given.ids and not after else given
+
+
+def _same_file(one: str, other: str) -> bool:
+    return Path(one).expanduser().absolute() == Path(other).expanduser().absolute()
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(min(loss, 700.0))  # beyond 700 nats a token, e to it is no float64
 
 
 def _check_scores(name: str, scores: LayerScores, layers: int) -> None:

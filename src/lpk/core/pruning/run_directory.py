@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from lpk.core.errors import UsageError
-from lpk.core.files import existing, room, write_json, write_text
+from lpk.core.files import PARTIAL, existing, room, sweep, write_json, write_text
 from lpk.core.pruning.recipe import Recipe
 
 
@@ -44,9 +44,12 @@ class RunDirectory:
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """What ``run.json`` says, if the run is complete."""
+        """``{"run": ..., "cost": ...}`` if the run is complete and its parts are there."""
         found = read_run(self.path)
-        return found if found and found.get("status") == "complete" else None
+        parts = [self.path / "cost.json", self.path / "trials.csv", self.path / "model" / "config.json"]
+        if found and found["status"] == "complete" and all(part.exists() for part in parts):
+            return {"run": found, "cost": json.loads(parts[0].read_text(encoding="utf-8"))}
+        return None
 
     def begin(self, facts: dict[str, Any]) -> None:
         """Claim the folder and write what is being run; on resume, check that model and data are what they were.
@@ -63,6 +66,7 @@ class RunDirectory:
         with room(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self._acquire()
+        sweep(self.path)
         if not before:
             recipe = self.recipe.model_dump(mode="json")
             write_text(self.path / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
@@ -91,21 +95,21 @@ class RunDirectory:
         if before is None:
             if self.path.is_dir() and any(not _is_ours(file) for file in self.path.iterdir()):
                 raise UsageError(f"--out {self.path}: the folder is not empty and holds no lpk run")
-        elif before.get("recipe") != self.recipe.model_dump(mode="json"):
+        elif before["recipe"] != self.recipe.model_dump(mode="json"):
             raise UsageError(
                 f"--out {self.path}: it holds another run{_difference(before, self.recipe)}; give another --out"
             )
-        elif before.get("status") != "complete":
+        elif before["status"] != "complete":
             self._acquire()
 
 
 def _is_ours(file: Path) -> bool:
     """Whether a run that was killed in its first moment may have left this."""
-    return file.name in (".lock", "recipe.yaml") or file.name.startswith((".run.json.", ".recipe.yaml."))
+    return file.name in (".lock", "recipe.yaml") or (file.name.startswith(".") and file.name.endswith(PARTIAL))
 
 
 def _difference(before: dict[str, Any], recipe: Recipe) -> str:
-    old, new = before.get("recipe") or {}, recipe.model_dump(mode="json")
+    old, new = before["recipe"], recipe.model_dump(mode="json")
     for key in new:
         if old.get(key) != new[key]:
             return f" ({key} {json.dumps(old.get(key))}, not {json.dumps(new[key])})"
@@ -126,9 +130,9 @@ def read_run(path: Path) -> dict[str, Any] | None:
         raise UsageError(f"{path}: cannot read run.json ({error.strerror})") from None
     try:
         found = json.loads(text)
-        if not isinstance(found, dict):
+        if not (isinstance(found, dict) and isinstance(found["recipe"], dict) and "status" in found):
             raise ValueError
-    except ValueError:
+    except (ValueError, KeyError):
         raise UsageError(f"{path}: its run.json is not one of lpk's") from None
     return found
 
@@ -137,5 +141,5 @@ def default_path(recipe: Recipe) -> Path:
     """``runs/demo-optuna-angular-1f9e6c02``: the same recipe finds the same folder, so the same command resumes."""
     digest = hashlib.sha256(json.dumps(recipe.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:8]
     model = Path(recipe.model.rstrip("/")).name or "model"
-    parts = [model, recipe.searcher.name, *([recipe.scorer.name] if recipe.scorer else []), digest]
-    return Path("runs") / "-".join(part.replace("/", "-") for part in parts)
+    plugins = [recipe.searcher, *([recipe.scorer] if recipe.scorer else [])]
+    return Path("runs") / "-".join([model, *(plugin.name.split("/")[-1] for plugin in plugins), digest])

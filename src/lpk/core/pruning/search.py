@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lpk.core.contracts import LayerScores, Problem, Searcher
-from lpk.core.errors import PluginError
+from lpk.core.errors import PluginError, blaming
 from lpk.core.pruning.evaluator import Trie
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost
@@ -34,7 +36,7 @@ class Outcome:
 
 
 def drive(
-    searcher: Searcher,  # type: ignore[type-arg]
+    searcher: Searcher[Any],
     problem: Problem,
     losses_of: Callable[[Sequence[LayerMask]], Sequence[float]],
     on_best: Callable[[Trial], None] = lambda trial: None,
@@ -44,27 +46,28 @@ def drive(
     Raises:
         PluginError: the searcher asked for what is no mask of this problem, or never for one of the budget.
     """
-    name = type(searcher).__name__
     trials: list[Trial] = []
     best: Trial | None = None
-    search = searcher.search(problem)
-    masks = next(search, None)
-    step = 0
+    with blaming(f"searcher {searcher.name}"):
+        search = searcher.search(problem)
+        masks = next(search, None)
     while masks is not None:
-        _check(name, problem, masks)
+        _check(searcher.name, problem, masks)
         losses = list(losses_of(masks))
+        step = trials[-1].step + 1 if trials else 0
         for mask, loss in zip(masks, losses, strict=True):
             trials.append(Trial(step, mask, loss))
             if problem.accepts(mask) and (best is None or loss < best.loss):
                 best = trials[-1]
                 on_best(best)
-        step += 1
-        try:
-            masks = search.send(losses)
-        except StopIteration:
-            masks = None
+        with blaming(f"searcher {searcher.name}"):
+            try:
+                masks = search.send(losses)
+            except StopIteration:
+                masks = None
     if best is None:
-        raise PluginError(f"searcher {name} ended without trying one mask that removes exactly {problem.budget} layers")
+        tried = f"one mask that removes exactly {problem.budget} layers"
+        raise PluginError(f"searcher {searcher.name} ended without trying {tried}")
     return Outcome(tuple(trials), best)
 
 
@@ -76,8 +79,8 @@ def _check(name: str, problem: Problem, masks: Sequence[LayerMask]) -> None:
             raise PluginError(f"searcher {name} asked for {mask!r}, which is no mask of {problem.layers} layers")
         if not problem.protected.isdisjoint(mask.removed):
             raise PluginError(f"searcher {name} removes a protected layer: {mask}")
-        if not mask.kept:
-            raise PluginError(f"searcher {name} removes every layer")
+        if len(mask) > problem.budget:
+            raise PluginError(f"searcher {name} removes {len(mask)} layers ({mask}), more than {problem.budget}")
 
 
 def made_up_scores(layers: int) -> LayerScores:
@@ -86,8 +89,8 @@ def made_up_scores(layers: int) -> LayerScores:
     return LayerScores.from_pairs([[abs(end - begin) for end in upto] for begin in upto])
 
 
-def forecast(searcher: Searcher, problem: Problem, sequences: int, tokens: int) -> Cost:  # type: ignore[type-arg]
-    """What a search will cost, by running it on made-up losses.
+def forecast(searcher: Searcher[Any], problem: Problem, sequences: int, tokens: int, patience: float) -> Cost | None:
+    """What a search will cost, by running it on made-up losses; None if that takes more than ``patience`` seconds.
 
     Exact for a searcher whose masks do not depend on the losses; for the others the masks, and so what they share,
     differ a little. The made-up loss of a mask is the sum of its layers' made-up scores, so that searches behave.
@@ -95,8 +98,11 @@ def forecast(searcher: Searcher, problem: Problem, sequences: int, tokens: int) 
     cost = Cost()
     seen: set[LayerMask] = set()
     scores = made_up_scores(problem.layers).layers
+    end = time.monotonic() + patience
 
     def losses_of(masks: Sequence[LayerMask]) -> list[float]:
+        if time.monotonic() > end:
+            raise _OutOfPatience
         new = [mask for mask in dict.fromkeys(masks) if mask not in seen]
         seen.update(new)
         nonlocal cost
@@ -109,5 +115,12 @@ def forecast(searcher: Searcher, problem: Problem, sequences: int, tokens: int) 
         return [sum(scores[layer] for layer in mask.removed) for mask in masks]
 
     with tempfile.TemporaryDirectory() as scratch:
-        drive(searcher, replace(problem, workspace=Path(scratch)), losses_of)
+        try:
+            drive(searcher, replace(problem, workspace=Path(scratch)), losses_of)
+        except _OutOfPatience:
+            return None
     return cost
+
+
+class _OutOfPatience(Exception):
+    pass

@@ -6,14 +6,16 @@ want a continuous space (TPE, GP, CMA-ES, NSGA-II) have one. A scorer's masks ar
 ranking with noise, in place of uniformly random ones: of 20 uniform masks of 8 of 30 layers of SmolLM2-135M the best
 had a perplexity of 744, where the ranking alone gives 124.
 
-The study stands in plain Optuna storage, each trial's layers in its user attributes; ``optuna-dashboard`` opens it.
+The study stands in a plain Optuna journal, each trial's layers in its user attributes; ``optuna-dashboard`` opens it.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 #: Where the study stands in the searcher's workspace.
-STORAGE = "optuna.sqlite"
-STUDY = "lpk"
+STORAGE = "optuna.log"
 #: A sampler that keeps proposing what it has tried is asked this many times for each mask that is wanted.
 PATIENCE = 5
 
@@ -57,17 +58,19 @@ class OptunaSearch(Searcher[OptunaOptions]):
 
     def search(self, problem: Problem) -> Search:
         import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # The memo is what a resumed run goes on from: replayed from the first trial, the sampler decides the same again.
         for old in problem.workspace.glob(f"{STORAGE}*"):
             old.unlink()
-        storage = f"sqlite:///{problem.workspace / STORAGE}"
-        study = optuna.create_study(storage=storage, sampler=self._sampler(problem.seed), study_name=STUDY)
+        storage = JournalStorage(JournalFileBackend(str(problem.workspace / STORAGE)))
+        study = optuna.create_study(storage=storage, sampler=self._sampler(problem.seed), study_name="lpk")
         space: dict[str, BaseDistribution] = {
             _parameter(layer): optuna.distributions.FloatDistribution(0, 1) for layer in problem.candidates
         }
-        first = list(self._first_keys(problem))
+        first = list(islice(self._first_keys(problem), self.options.trials))
         for keys in first:
             study.enqueue_trial(dict(zip(space, keys, strict=True)))
         known: dict[LayerMask, float] = {}
@@ -100,9 +103,11 @@ class OptunaSearch(Searcher[OptunaOptions]):
         if name == "TPESampler":
             # Explicit, since Optuna's defaults for these have changed between its versions.
             arguments |= {"n_startup_trials": self.options.startup, "n_ei_candidates": 24, "multivariate": True}
-            arguments |= {"group": False, "constant_liar": self.options.batch > 1}
+            arguments |= {"group": False, "constant_liar": self.options.batch > 1, "prior_weight": 1.0}
+            arguments |= {"consider_magic_clip": True, "consider_endpoints": False}
         try:
-            return getattr(samplers, name)(**arguments | self.options.sampler_options)  # type: ignore[no-any-return]
+            with warnings.catch_warnings(action="ignore"):  # that some samplers are experimental
+                return getattr(samplers, name)(**arguments | self.options.sampler_options)  # type: ignore[no-any-return]
         except ImportError as error:
             raise EnvironmentMissing(f"searcher 'optuna': {name} needs a package that is not here: {error}") from error
         except (TypeError, ValueError) as error:
