@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lpk.core.progress import Progress
+from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.memo import Memo
-from lpk.core.pruning.models import CATALOG
 from lpk.testing import tiny_model
 
 Lpk = Callable[..., subprocess.CompletedProcess[str]]

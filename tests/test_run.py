@@ -303,7 +303,7 @@ def test_models_that_are_none_are_refused(lpk: Lpk, tiny_checkpoint: Path, tiny_
     refused(run(tmp_path / "notes.txt"), 2, "not a model directory")
     refused(run("dmeo"), 2, "did you mean 'demo'?")
     refused(run(tmp_path / "broken.gguf"), 2, "broken.gguf")
-    refused(run("someone/some-model"), 2, "someone/some-model")
+    refused(run("someone/some-model"), 4, "someone/some-model", "connect")
 
     bad = damaged(tiny_checkpoint, tmp_path / "bad-json", lambda f: (f / "config.json").write_text("{"))
     refused(run(bad), 2, "config.json is not valid JSON")

@@ -148,7 +148,7 @@ def test_any_optuna_sampler_gives_valid_masks_and_keeps_its_seeds(sampler: str, 
 def test_optuna_starts_from_the_scorers_masks(world: World) -> None:
     first, *others = world.search("optuna", {"trials": 4}).trials
     assert first.mask == world.search("one-shot").best.mask
-    assert world.search("contiguous").best.mask in (first.mask, others[0].mask)
+    assert world.search("contiguous").best.mask in {first.mask, *(trial.mask for trial in others)}
 
 
 def test_optuna_leaves_a_plain_study(world: World) -> None:
@@ -157,9 +157,10 @@ def test_optuna_leaves_a_plain_study(world: World) -> None:
     outcome = world.search("optuna", {"trials": 12})
     journal = optuna.storages.journal.JournalFileBackend(str(world.problem.workspace / "optuna.log"))
     study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(journal))
-    told = {tuple(trial.user_attrs["removed"]): trial.value for trial in study.trials}
+    complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    told = {tuple(trial.user_attrs["removed"]): trial.value for trial in complete}
     assert told == {trial.mask.removed: trial.loss for trial in outcome.trials}
-    assert len(told) == 12
+    assert len(told) == len(complete) == 12
     assert study.best_value == outcome.best.loss
     assert all(trial.state.is_finished() for trial in study.trials)
 
@@ -230,7 +231,7 @@ class Raising(Searcher):  # type: ignore[type-arg]
 
 
 def test_a_sampler_that_cannot_search_keys_is_named(world: World) -> None:
-    with pytest.raises(PluginError, match="searcher lpk/optuna failed: .*BruteForceSampler"):
+    with pytest.raises(PluginError, match=r"searcher lpk/optuna failed: .*BruteForceSampler"):
         world.search("optuna", {"sampler": "bruteforce"})
 
 

@@ -8,7 +8,7 @@ import click
 
 from lpk.commands.console import progress, table
 from lpk.core.errors import UsageError, did_you_mean
-from lpk.core.pruning.models import CATALOG
+from lpk.core.pruning.catalog import CATALOG
 
 
 @click.group()

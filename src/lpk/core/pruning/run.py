@@ -20,9 +20,10 @@ from lpk.core.contracts import LayerScores, Objective, Problem
 from lpk.core.errors import EnvironmentMissing, PluginError, UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
 from lpk.core.progress import Progress
+from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.mask import ranges
 from lpk.core.pruning.memo import Memo
-from lpk.core.pruning.models import CATALOG, ModelSpec
+from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.parts import Parts, resolved
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.registry import Registry

@@ -15,7 +15,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
@@ -28,11 +28,10 @@ from lpk.core.pruning.mask import LayerMask
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
+    from optuna.trial import Trial
 
 #: Where the study stands in the searcher's workspace.
 STORAGE = "optuna.log"
-#: A sampler that keeps proposing what it has tried is asked this many times for each mask that is wanted.
-PATIENCE = 5
 
 
 class OptunaOptions(Options):
@@ -70,24 +69,33 @@ class OptunaSearch(Searcher[OptunaOptions]):
         space: dict[str, BaseDistribution] = {
             _parameter(layer): optuna.distributions.FloatDistribution(0, 1) for layer in problem.candidates
         }
-        first = list(islice(self._first_keys(problem), self.options.trials))
-        for keys in first:
-            study.enqueue_trial(dict(zip(space, keys, strict=True)))
+        rank, random = _ranking(problem), problem.random()
+        first = self._first_masks(problem, rank, random)
+        for mask in first:
+            study.enqueue_trial(dict(zip(space, _encode(problem, mask, rank), strict=True)))
         known: dict[LayerMask, float] = {}
         wanted = min(self.options.trials, math.comb(len(problem.candidates), problem.budget))
-        # The first masks do not depend on each other's losses; asked for together, they share layers.
-        asked, batch = 0, max(len(first), self.options.batch)
-        while len(known) < wanted and asked < PATIENCE * wanted:
-            trials = [study.ask(space) for _ in range(min(batch, wanted - len(known)))]
-            masks = [_decode(problem, [trial.params[name] for name in space]) for trial in trials]
-            new = [mask for mask in dict.fromkeys(masks) if mask not in known]
-            if new:
-                losses = yield new
-                known |= dict(zip(new, losses, strict=True))
-            for trial, mask in zip(trials, masks, strict=True):
+        while len(known) < wanted:
+            # The first masks do not depend on each other's losses; asked for together, they share layers.
+            size = min(self.options.batch if known else max(len(first), self.options.batch), wanted - len(known))
+            batch: dict[LayerMask, Trial] = {}
+            while len(batch) < size:
+                trial = study.ask(space)
+                mask = _decode(problem, [trial.params[name] for name in space])
+                if mask in known or mask in batch:
+                    # A mask is measured once. Told again and again, it would also draw the sampler to itself alone:
+                    # of 450 proposals for 12 layers 441 were of 9 masks. So a neighbour is tried in its place.
+                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                    while mask in known or mask in batch:
+                        mask = _swapped(problem, mask, random)
+                    study.enqueue_trial(dict(zip(space, _encode(problem, mask, rank), strict=True)))
+                    trial = study.ask(space)
                 trial.set_user_attr("removed", list(mask.removed))
-                study.tell(trial, known[mask])
-            asked, batch = asked + len(trials), self.options.batch
+                batch[mask] = trial
+            losses = yield list(batch)
+            for (mask, trial), loss in zip(batch.items(), losses, strict=True):
+                study.tell(trial, loss)
+                known[mask] = loss
 
     def _sampler(self, seed: int) -> BaseSampler:
         from optuna import samplers
@@ -113,21 +121,40 @@ class OptunaSearch(Searcher[OptunaOptions]):
         except (TypeError, ValueError) as error:
             raise UsageError(f"searcher 'optuna': {name} refuses its arguments: {error}") from None
 
-    def _first_keys(self, problem: Problem) -> Iterable[list[float]]:
-        """Keys of the scorer's best layers, of its best run of layers, and then of its ranking with noise."""
+    def _first_masks(self, problem: Problem, rank: Sequence[float], random: Random) -> list[LayerMask]:
+        """The scorer's best layers, its three best runs, and then its ranking with noise; without a scorer nothing.
+
+        Three runs: the best by angular distance of 8 layers of SmolLM2-135M, 11-18, has a perplexity of 368 where its
+        neighbour 12-19 has 134.
+        """
         if problem.scores is None:
-            return
-        layers, runs = problem.scores.layers, problem.scores.runs
-        ranking = sorted(problem.candidates, key=lambda layer: (layers[layer], layer))
-        rank = [ranking.index(layer) / len(ranking) for layer in problem.candidates]
-        seeds = [problem.lowest(layers)]
+            return []
+        runs = problem.scores.runs
+        first = [problem.lowest(problem.scores.layers)]
         if runs:
-            seeds += sorted(problem.windows(), key=lambda mask: runs[mask.removed[0]][problem.budget - 1])[:1]
-        for mask in seeds:
-            yield [(key + (layer not in mask.removed)) / 2 for layer, key in zip(problem.candidates, rank, strict=True)]
-        random = problem.random()
-        for _ in range(len(seeds), self.options.startup):
-            yield [min(1.0, max(0.0, key + random.gauss(0, self.options.noise))) for key in rank]
+            first += sorted(problem.windows(), key=lambda mask: runs[mask.removed[0]][problem.budget - 1])[:3]
+        while len(first) < self.options.startup:
+            first.append(_decode(problem, [key + random.gauss(0, self.options.noise) for key in rank]))
+        return list(dict.fromkeys(first[: self.options.trials]))
+
+
+def _ranking(problem: Problem) -> list[float]:
+    """Each removable layer's place in the scorer's order, from 0 to 1; without a scorer they are all in the middle."""
+    if problem.scores is None:
+        return [0.5] * len(problem.candidates)
+    scores = problem.scores.layers
+    order = sorted(problem.candidates, key=lambda layer: (scores[layer], layer))
+    return [order.index(layer) / len(order) for layer in problem.candidates]
+
+
+def _encode(problem: Problem, mask: LayerMask, rank: Sequence[float]) -> list[float]:
+    """Keys of a mask: those of removed layers lie below 0.5, those of kept ones above, in the order of the ranking."""
+    return [(key + (layer not in mask.removed)) / 2 for layer, key in zip(problem.candidates, rank, strict=True)]
+
+
+def _swapped(problem: Problem, mask: LayerMask, random: Random) -> LayerMask:
+    """One removed layer for one kept."""
+    return mask.restore(random.choice(mask.removed)).drop(random.choice(problem.removable(mask)))
 
 
 def _parameter(layer: int) -> str:
