@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +79,36 @@ def demo() -> Path:
 @pytest.fixture
 def memo(tmp_path: Path) -> Memo:
     return Memo(tmp_path / "memo.sqlite")
+
+
+FILES = {
+    "run.json",
+    "cost.json",
+    "scores.json",
+    "trials.csv",
+    "memo.sqlite",
+    "recipe.yaml",
+    "mergekit.yml",
+    "model",
+    "optuna.log",
+}
+
+
+@pytest.fixture(scope="session")
+def base(tiny_checkpoint: Path, tiny_ids: Path) -> list[Any]:
+    return ["run", "--model", tiny_checkpoint, "--calibration", tiny_ids, "--held-out", tiny_ids, "--remove", 3]
+
+
+@pytest.fixture(scope="session")
+def finished(lpk: Lpk, base: list[Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    done = lpk(*base, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    return out, json.loads(done.stdout)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """The files that the same recipe must write byte for byte."""
+    whole = ["run.json", "scores.json", "trials.csv", "mergekit.yml", "recipe.yaml"]
+    files = [out / name for name in whole if (out / name).exists()] + sorted((out / "model").iterdir())
+    return {str(file.relative_to(out)): file.read_bytes() for file in files}

@@ -1,0 +1,169 @@
+"""A run that is killed, or whose disk is full, loses nothing and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FILES, Lpk, contents, refused
+
+from lpk.testing import tiny_model
+
+
+def rows(out: Path) -> int:
+    """Measurements in the memo, seen from outside while the run goes on."""
+    try:
+        with sqlite3.connect(f"file:{out / 'memo.sqlite'}?mode=ro", uri=True) as database:
+            return int(database.execute("SELECT count(*) FROM measurement").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def kill_when(command: Sequence[Any], ready: Callable[[], bool]) -> int:
+    """Start the command and SIGKILL it as soon as this is so; its exit code."""
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            if ready():
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
+        return process.wait()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--searcher", "exhaustive"],
+        ["--searcher", "optuna", "-O", "trials=90"],
+        ["--searcher", "greedy", "--objective", "kl"],
+    ],
+    ids=["exhaustive", "optuna", "greedy-kl"],
+)
+def test_killed_anywhere_and_run_again_gives_the_same_and_computes_nothing_twice(
+    arguments: list[str], tiny_ids: Path, lpk: Lpk, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    tiny_model(layers=12).save_pretrained(model)
+    base = ["run", "--model", model, "--calibration", tiny_ids, "--held-out", tiny_ids, "--remove", 3, *arguments]
+    assert lpk(*base, "--out", tmp_path / "whole", "--quiet").returncode == 0
+    every = rows(tmp_path / "whole")
+    assert every > 150
+
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "lpk", *base, "--out", out]
+    moments: list[Callable[[], bool]] = [
+        (out / "run.json").exists,
+        *(lambda share=share: rows(out) >= every * share for share in (0.1, 0.5, 0.9)),  # type: ignore[misc]
+    ]
+    if "exhaustive" in arguments:  # what comes after the search is the same for all
+        moments += [lambda: any(out.glob(".model.partial/*")), (out / "model").exists, (out / "cost.json").exists]
+    killed = sum(kill_when(command, moment) == -signal.SIGKILL for moment in moments)
+    assert killed >= 4
+    done = lpk(*base, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    assert contents(out) == contents(tmp_path / "whole")
+    assert not any(out.glob(".model.partial"))
+    cost = json.loads(done.stdout)["cost"]
+    assert cost["measurements"] == rows(out) == every, "something was computed twice"
+
+
+def test_a_run_in_use_is_left_alone(lpk: Lpk, base: list[Any], tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    out = tmp_path / "run"
+    out.mkdir()
+    with FileLock(out / ".lock"):
+        refused(lpk(*base, "--quiet", "--out", out), 2, str(out), "in use by another process")
+
+
+def test_a_run_is_resumed_from_another_folder(lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir(), there.mkdir()
+    shutil.copytree(tiny_checkpoint, here / "model")
+    shutil.copy(tiny_ids, here / "ids.npy")
+    base = ["run", "--model", "model", "--calibration", "ids.npy", "--held-out", "ids.npy", "--searcher", "exhaustive"]
+    command = [sys.executable, "-m", "lpk", *base, "--out", "run"]
+    with subprocess.Popen(command, cwd=here, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and rows(here / "run") < 10:
+            time.sleep(0.002)
+        process.kill()
+    for _ in ("unfinished", "finished"):
+        done = lpk("run", "--resume", "../here/run", "--json", "--quiet", cwd=there)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["run"]["status"] == "complete"
+    assert list(there.iterdir()) == []
+
+
+def test_a_model_that_changed_meanwhile_is_noticed(lpk: Lpk, tiny_ids: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    tiny_model(layers=12).save_pretrained(model)
+    base = [
+        "run",
+        "--model",
+        model,
+        "--calibration",
+        tiny_ids,
+        "--held-out",
+        tiny_ids,
+        "--searcher",
+        "exhaustive",
+        "--out",
+        tmp_path / "run",
+    ]
+    kill_when([sys.executable, "-m", "lpk", *base], lambda: rows(tmp_path / "run") > 20)
+    tiny_model(layers=12, seed=1).save_pretrained(model)
+    refused(lpk(*base, "--quiet"), 2, "the model has changed since this run began")
+
+
+@pytest.mark.parametrize(
+    ("searcher", "kilobytes"), [("exhaustive", 30), ("optuna", 30), ("deepest", 60)], ids=["memo", "study", "model"]
+)
+def test_a_file_that_cannot_grow_is_one_clear_line(
+    searcher: str, kilobytes: int, lpk: Lpk, base: list[Any], tmp_path: Path
+) -> None:
+    # A limit on the size of files stands in for a full disk: the same errors, from SQLite, Optuna and safetensors.
+    command = [sys.executable, "-m", "lpk", *base, "--searcher", searcher, "--quiet", "--out", tmp_path / "run"]
+    limited = ["sh", "-c", f'ulimit -f {kilobytes * 2}; exec "$@"', "sh", *map(str, command)]  # in blocks of 512 bytes
+    refused(subprocess.run(limited, capture_output=True, text=True, check=False, timeout=120), 2, "no space left")
+    assert not (tmp_path / "run" / "model").exists()
+    assert lpk(*command[3:]).returncode == 0
+    assert (tmp_path / "run" / "model").exists()
+
+
+def test_a_full_disk_leaves_nothing_half_written_and_loses_nothing(base: list[Any], tmp_path: Path) -> None:
+    if subprocess.run(
+        ["unshare", "-rm", "mount", "-t", "tmpfs", "none", tmp_path], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("this machine allows no mounts in a namespace of one's own")
+    command = " ".join(
+        map(str, [sys.executable, "-m", "lpk", *base, "--searcher", "exhaustive", "--quiet", "--out", "run"])
+    )
+    script = f"""
+set -u
+mkdir small; mount -t tmpfs -o size=2m none small; cd small
+{command}; echo "small $?"; ls -A; cd ..
+mkdir disk; mount -t tmpfs -o size=40m none disk; cd disk
+{command} & run=$!
+while kill -0 $run && [ ! -s run/memo.sqlite-wal ]; do sleep 0.01; done
+head -c 40m /dev/zero > filler 2>/dev/null
+wait $run; echo "full $?"; ls -A run/model 2>/dev/null
+rm filler
+{command} > /dev/null; echo "again $?"; ls run
+"""
+    namespace = ["unshare", "-rm", "sh", "-c", script]
+    done = subprocess.run(namespace, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=300)
+    lines, errors = done.stdout.splitlines(), done.stderr.splitlines()
+    assert lines[:3] == ["small 2", "full 2", "again 0"]
+    assert set(lines[3:]) == FILES - {"scores.json", "optuna.log"}
+    assert len(errors) == 2
+    assert "no space for this run" in errors[0]
+    assert "no space left on the disk" in errors[1]
