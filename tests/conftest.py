@@ -71,6 +71,15 @@ def tiny_ids(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_held_out(tiny_ids: Path) -> Path:
+    """Other token ids, (4, 32)."""
+    import numpy as np
+
+    np.save(tiny_ids.with_name("held-out.npy"), np.random.default_rng(8).integers(3, 96, (4, 32), dtype=np.int32))
+    return tiny_ids.with_name("held-out.npy")
+
+
+@pytest.fixture(scope="session")
 def demo() -> Path:
     """The demo model's GGUF file, downloaded once for this user."""
     return CATALOG["demo"].pull(Progress())
@@ -95,8 +104,8 @@ FILES = {
 
 
 @pytest.fixture(scope="session")
-def base(tiny_checkpoint: Path, tiny_ids: Path) -> list[Any]:
-    return ["run", "--model", tiny_checkpoint, "--calibration", tiny_ids, "--held-out", tiny_ids, "--remove", 3]
+def base(tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path) -> list[Any]:
+    return ["run", "--model", tiny_checkpoint, "--calibration", tiny_ids, "--held-out", tiny_held_out, "--remove", 3]
 
 
 @pytest.fixture(scope="session")

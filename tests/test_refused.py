@@ -30,7 +30,9 @@ def damaged(base: Path, folder: Path, damage: Callable[[Path], Any]) -> Path:
     return folder
 
 
-def test_models_that_are_none_are_refused(lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tmp_path: Path) -> None:
+def test_models_that_are_none_are_refused(
+    lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
+) -> None:
     def run(model: object) -> subprocess.CompletedProcess[str]:
         return lpk(
             "run",
@@ -39,7 +41,7 @@ def test_models_that_are_none_are_refused(lpk: Lpk, tiny_checkpoint: Path, tiny_
             "--calibration",
             tiny_ids,
             "--held-out",
-            tiny_ids,
+            tiny_held_out,
             "--quiet",
             cwd=tmp_path,
             env={"HF_HUB_OFFLINE": "1"},
@@ -85,7 +87,9 @@ def test_models_that_are_none_are_refused(lpk: Lpk, tiny_checkpoint: Path, tiny_
     assert not (tmp_path / "runs").exists()
 
 
-def test_pickled_weights_load_only_when_named(lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tmp_path: Path) -> None:
+def test_pickled_weights_load_only_when_named(
+    lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
+) -> None:
     import torch
     from safetensors.torch import load_file
 
@@ -99,7 +103,7 @@ def test_pickled_weights_load_only_when_named(lpk: Lpk, tiny_checkpoint: Path, t
         "--calibration",
         tiny_ids,
         "--held-out",
-        tiny_ids,
+        tiny_held_out,
         "--searcher",
         "deepest",
         "--quiet",
@@ -129,6 +133,9 @@ def test_pickled_weights_load_only_when_named(lpk: Lpk, tiny_checkpoint: Path, t
         (["--device", "tpu"], ("--device tpu",)),
         (["--seed", "-1"], ("seed",)),
         (["--searcher", "contiguous", "--scorer", "none"], ("needs a scorer",)),
+        (["--out", "x" * 300], ("too long",)),
+        (["--model", "x" * 300], ("too long",)),
+        (["--remove", "1" * 5000], ("wanted a number of layers",)),
         (["--sercher", "greedy"], ("No such option", "--searcher")),
         (["--out", "/dev/null/run"], ("/dev/null",)),
         (["--resume", "nowhere"], ("leave the other flags away",)),
@@ -144,7 +151,7 @@ def test_bad_flags_are_refused(
 
 
 def test_bad_calibration_files_are_refused(
-    lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, demo: Path, tmp_path: Path
+    lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path, demo: Path, tmp_path: Path
 ) -> None:
     import numpy as np
 
@@ -171,7 +178,7 @@ def test_bad_calibration_files_are_refused(
     refused(run("pickle.npy", array(np.array([[{}]], dtype=object))), 2, "pickle.npy")
     refused(run("one.npy", array(np.zeros((3, 1), dtype=int))), 2, "needs 2")
     refused(
-        run("big.npy", array(np.full((2, 8), 5000)), tiny_checkpoint, "--held-out", tiny_ids),
+        run("big.npy", array(np.full((2, 8), 5000)), tiny_checkpoint, "--held-out", tiny_held_out),
         2,
         "token id 5000",
         "vocabulary has 96",
@@ -196,3 +203,20 @@ def test_an_output_directory_of_something_else_is_left_alone(
     (tmp_path / "run" / "run.json").write_text("[]")
     refused(lpk(*base, "--out", tmp_path / "run"), 2, "run.json is not one of lpk's")
     refused(lpk("run", "--resume", tmp_path / "nothing"), 2, "no run is there")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "recipe.yaml").write_text("remove: 3  # my notes\n")
+    refused(lpk("run", tmp_path / "project" / "recipe.yaml", *base[1:], "--out", tmp_path / "project"), 2, "not empty")
+    assert "my notes" in (tmp_path / "project" / "recipe.yaml").read_text()
+
+
+def test_ids_that_are_calibrated_on_are_not_held_out(lpk: Lpk, base: list[Any], tiny_ids: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.npy").symlink_to(tiny_ids)
+    for same in (tiny_ids, tmp_path / "link.npy"):
+        refused(lpk(*base, "--held-out", same, "--quiet", cwd=tmp_path), 2, "calibrated on, all of them")
+
+
+def test_a_group_without_a_command_shows_its_help(lpk: Lpk) -> None:
+    done = lpk("plugins")
+    assert done.returncode == 2
+    assert "Usage: lpk plugins" in done.stderr
+    assert len(done.stderr.splitlines()) > 5

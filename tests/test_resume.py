@@ -49,11 +49,11 @@ def kill_when(command: Sequence[Any], ready: Callable[[], bool]) -> int:
     ids=["exhaustive", "optuna", "greedy-kl"],
 )
 def test_killed_anywhere_and_run_again_gives_the_same_and_computes_nothing_twice(
-    arguments: list[str], tiny_ids: Path, lpk: Lpk, tmp_path: Path
+    arguments: list[str], tiny_ids: Path, tiny_held_out: Path, lpk: Lpk, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
     tiny_model(layers=12).save_pretrained(model)
-    base = ["run", "--model", model, "--calibration", tiny_ids, "--held-out", tiny_ids, "--remove", 3, *arguments]
+    base = ["run", "--model", model, "--calibration", tiny_ids, "--held-out", tiny_held_out, "--remove", 3, *arguments]
     assert lpk(*base, "--out", tmp_path / "whole", "--quiet").returncode == 0
     every = rows(tmp_path / "whole")
     assert every > 150
@@ -85,12 +85,14 @@ def test_a_run_in_use_is_left_alone(lpk: Lpk, base: list[Any], tmp_path: Path) -
         refused(lpk(*base, "--quiet", "--out", out), 2, str(out), "in use by another process")
 
 
-def test_a_run_is_resumed_from_another_folder(lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tmp_path: Path) -> None:
+def test_a_run_is_resumed_from_another_folder(
+    lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
+) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir(), there.mkdir()
     shutil.copytree(tiny_checkpoint, here / "model")
-    shutil.copy(tiny_ids, here / "ids.npy")
-    base = ["run", "--model", "model", "--calibration", "ids.npy", "--held-out", "ids.npy", "--searcher", "exhaustive"]
+    shutil.copy(tiny_ids, here / "ids.npy"), shutil.copy(tiny_held_out, here / "more.npy")
+    base = ["run", "--model", "model", "--calibration", "ids.npy", "--held-out", "more.npy", "--searcher", "exhaustive"]
     command = [sys.executable, "-m", "lpk", *base, "--out", "run"]
     with subprocess.Popen(command, cwd=here, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and rows(here / "run") < 10:
@@ -103,7 +105,9 @@ def test_a_run_is_resumed_from_another_folder(lpk: Lpk, tiny_checkpoint: Path, t
     assert list(there.iterdir()) == []
 
 
-def test_a_model_that_changed_meanwhile_is_noticed(lpk: Lpk, tiny_ids: Path, tmp_path: Path) -> None:
+def test_a_model_that_changed_meanwhile_is_noticed(
+    lpk: Lpk, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
+) -> None:
     model = tmp_path / "model"
     tiny_model(layers=12).save_pretrained(model)
     base = [
@@ -113,7 +117,7 @@ def test_a_model_that_changed_meanwhile_is_noticed(lpk: Lpk, tiny_ids: Path, tmp
         "--calibration",
         tiny_ids,
         "--held-out",
-        tiny_ids,
+        tiny_held_out,
         "--searcher",
         "exhaustive",
         "--out",
@@ -122,6 +126,10 @@ def test_a_model_that_changed_meanwhile_is_noticed(lpk: Lpk, tiny_ids: Path, tmp
     kill_when([sys.executable, "-m", "lpk", *base], lambda: rows(tmp_path / "run") > 20)
     tiny_model(layers=12, seed=1).save_pretrained(model)
     refused(lpk(*base, "--quiet"), 2, "the model has changed since this run began")
+    done = [*base[:-1], tmp_path / "done", "--quiet", "--searcher", "deepest"]
+    assert lpk(*done).returncode == lpk(*done).returncode == 0
+    tiny_model(layers=12, seed=2).save_pretrained(model)
+    refused(lpk(*done), 2, "has changed since this run; give another --out")
 
 
 @pytest.mark.parametrize(

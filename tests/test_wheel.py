@@ -79,7 +79,7 @@ def test_the_wheel_is_whole(wheels: tuple[Path, Path]) -> None:
 
 
 def test_a_strangers_plugin_is_listed_checked_and_used(
-    bare: Path, tiny_checkpoint: Path, tiny_ids: Path, tmp_path: Path
+    bare: Path, tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
 ) -> None:
     where = call(bare, bare / "python", "-c", "import lpk, lpk_example; print(lpk.__file__, lpk_example.__file__)")
     assert all(str(bare.parent) in path for path in where.stdout.split()), "the checkout was tested, not the wheel"
@@ -96,7 +96,7 @@ def test_a_strangers_plugin_is_listed_checked_and_used(
         assert checked.returncode == 0, checked.stdout
         assert "FAILED" not in checked.stdout
     done = call(
-        bare, bare / "lpk", "run", "--model", tiny_checkpoint, "--calibration", tiny_ids, "--held-out", tiny_ids, "--remove", "2",
+        bare, bare / "lpk", "run", "--model", tiny_checkpoint, "--calibration", tiny_ids, "--held-out", tiny_held_out, "--remove", "2",
         "--scorer", "contribution", "--searcher", "swap", "-O", "rounds=1", "--out", tmp_path / "run", "--json", "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

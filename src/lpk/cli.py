@@ -74,6 +74,9 @@ def _run(arguments: list[str]) -> int:
         return result if isinstance(result, int) else ExitCode.OK
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return ExitCode.USAGE
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
@@ -83,6 +86,9 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _tell("interrupted; run the same command again to go on", ExitCode.INTERRUPTED, None, arguments)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename:  # a name too long, a folder that may not be read ...
+            message = f"{error.filename}: {(error.strerror or str(error)).lower()}"
+            return _tell(message, ExitCode.USAGE, error, arguments)
         message = f"a defect in lpk: {type(error).__name__}: {error} (lpk --debug ... shows where)"
         return _tell(message, ExitCode.INTERNAL, error, arguments)
 

@@ -21,7 +21,7 @@ def plugins() -> None:
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(kind: str | None, as_json: bool) -> None:
-    """List every plugin: kind, name, what it does, which distribution brought it. Broken ones come with the reason."""
+    """List every plugin, and every broken one with the reason."""
     registry = installed()
     entries = [entry for entry in registry.entries if kind in (None, entry.kind)]
     if as_json:
@@ -43,7 +43,7 @@ def list_(kind: str | None, as_json: bool) -> None:
 @click.option("--kind", type=click.Choice(list(KINDS)), help="If several kinds have one of this name.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, kind: str | None, as_json: bool) -> None:
-    """Describe the plugin NAME: options with types, defaults and help, paper, distribution and version."""
+    """Describe the plugin NAME: options, paper, where it is from."""
     entry = _find(installed(), name, kind)
     options = describe_options(entry.component.options)
     if as_json:
@@ -78,7 +78,10 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="If several kinds have one of this name.")
 def check(name: str, kind: str | None) -> None:
-    """Run the conformance checks of the plugin NAME's kind; exit code 3 if one fails."""
+    """Check that the plugin NAME keeps its promises.
+
+    Exit code 3 if it breaks one.
+    """
     from lpk.testing import checks
 
     registry = installed()

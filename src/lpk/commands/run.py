@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,10 @@ from lpk.core.registry import Registry, installed
 @click.option("--field", help="The text field of a .jsonl file.  [default: text]")
 @click.option("--sequences", type=int, help="Calibration sequences taken from a text.  [default: 8]")
 @click.option("--length", type=int, help="Tokens in each.  [default: 256]")
-@click.option("--held-out", help="File to report perplexity on.  [default: the calibration text's last quarter]")
+@click.option(
+    "--held-out",
+    help="File to report perplexity on.  [default: the calibration text's last quarter; beside ids the shipped text]",
+)
 @click.option("--dtype", help="Weights in memory: float32, bfloat16 or float16.  [default: float32]")
 @click.option("--device", help="auto, cpu, cuda, cuda:1 ...  [default: auto]")
 @click.option("--seed", type=int, help="Draws the calibration sequences, seeds the searcher.  [default: 0]")
@@ -76,8 +78,13 @@ def run(
         if record is None:
             raise UsageError(f"--resume {resume}: no run is there (no run.json)")
         wanted, out = Recipe.parse(record["recipe"], f"{resume}/run.json"), resume.absolute()
-        with suppress(OSError, KeyError):
-            os.chdir(record["started_in"])  # relative paths in the recipe are relative to it
+        began = Path(record.get("started_in", "."))
+        if began.is_dir():
+            os.chdir(began)  # relative paths in the recipe are relative to it
+        elif record["status"] != "complete":
+            raise UsageError(
+                f"--resume {resume}: the run began in {began}, which is gone; its paths may be relative to it"
+            )
     else:
         values = _with_flags(Recipe.read(recipe) if recipe else {}, given)
         wanted = _with_options(Recipe.parse(values, str(recipe or "lpk run")), options, registry)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lpk.core.errors import UsageError
+from lpk.core.errors import LpkError, UsageError
 
 #: The ending of what is not yet whole; its name begins with a dot.
 PARTIAL = ".partial"
@@ -27,12 +27,20 @@ def room(where: Path) -> Iterator[None]:
     """
     try:
         yield
+    except LpkError:
+        raise
     except Exception as error:
         if _is_full(error):
             message = f"no space left on the disk of {where}; free some and run the same command again"
             raise UsageError(message) from error
-        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
-            raise UsageError(f"cannot write {error.filename or where}: {error.strerror}") from error
+        forbidden = isinstance(error, OSError) and error.errno in (
+            errno.EACCES,
+            errno.EROFS,
+            errno.EPERM,
+            errno.ENOTDIR,
+        )
+        if forbidden and str(getattr(error, "filename", None) or where).startswith(str(where.parent)):
+            raise UsageError(f"cannot write {where}: {getattr(error, 'strerror', error)}") from error
         raise
 
 

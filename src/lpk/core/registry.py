@@ -76,7 +76,8 @@ class Entry:
             known = self.component.options.model_fields
             hint = did_you_mean(option, known) if known else "; it has none"
             return f"{self.kind} {self.name!r} has no option {option!r}{hint}"
-        return f"{self.kind} {self.name!r}, option {option!r}: {first['msg'].lower()}, not {first['input']!r}"
+        said = first["msg"].removeprefix("Value error, ")
+        return f"{self.kind} {self.name!r}, option {option!r}: {said[:1].lower()}{said[1:]}, not {first['input']!r}"
 
     def create(self, values: Mapping[str, Any] | None = None) -> Plugin[Any]:
         """Import the target and make it with these options.

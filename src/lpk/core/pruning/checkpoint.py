@@ -114,12 +114,11 @@ def storage_dtype(model: PreTrainedModel, dtype: str) -> torch.dtype:
 
 
 def _cast(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The weights in another precision; tied ones stay one tensor."""
+    """The weights in another precision, buffers as they are; tied weights stay one tensor."""
+    weights = {name for name, p in model.named_parameters(remove_duplicate=False) if p.dtype == model.dtype}
     cast: dict[tuple[int, torch.Size], Tensor] = {}
     return {
-        name: cast.setdefault(
-            (tensor.data_ptr(), tensor.shape), tensor.to(dtype) if tensor.dtype == model.dtype else tensor
-        )
+        name: cast.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(dtype)) if name in weights else tensor
         for name, tensor in model.state_dict().items()
     }
 

@@ -190,7 +190,7 @@ class Recipe(BaseModel):
         return Problem(layers, budget, frozenset(protected), seed=self.seed)
 
     def _budget(self, layers: int) -> int:
-        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", self.remove)
+        found = re.fullmatch(r"(\d{1,6})|(\d{1,6}(?:\.\d{1,6})?)%", self.remove)
         if not found:
             raise UsageError(f"--remove {self.remove}: wanted a number of layers (8) or a share (25%)")
         if found[1]:

@@ -79,7 +79,7 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
 def execute(recipe: Recipe, registry: Registry, out: Path, progress: Progress) -> dict[str, Any]:
     """Run a recipe in a folder, going on from whatever an earlier process left there.
 
-    A complete run is told again as it was recorded; its inputs are not looked at.
+    A complete run is told again as it was recorded, if its model and data are still the same files.
 
     Returns:
         ``{"run": ..., "cost": ...}``: what ``run.json`` and ``cost.json`` then say.
@@ -93,6 +93,7 @@ def execute(recipe: Recipe, registry: Registry, out: Path, progress: Progress) -
     parts = Parts.of(recipe, registry)
     with room(out), RunDirectory(out, recipe) as directory:
         if (finished := directory.finished) is not None:
+            _check_unchanged(out, finished["cost"].get("input_files", {}), recipe)
             progress.stage(f"{out} is complete; this is what it recorded (another --out runs anew)")
             return finished
         corpora = _corpora(recipe)
@@ -202,8 +203,8 @@ class _Run:
         if self.parts.scorer is None:
             return
         path, described = self.out / "scores.json", self.parts.described["scorer"]
-        if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if found and found["scorer"] == described:
             scores = LayerScores(tuple(found["layers"]), tuple(map(tuple, found["runs"])))
         else:
             blamed = blaming(f"scorer {described['name']}")
@@ -276,6 +277,7 @@ class _Run:
             "measurements_found_in_memo": self.found,
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "tokens_per_second": speed,
+            "input_files": _input_files(self.recipe),
             "model_file_bytes": sum(file.stat().st_size for file in (self.out / "model").glob("*.safetensors")),
         }
 
@@ -328,7 +330,8 @@ def _spec(recipe: Recipe) -> ModelSpec:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {device}: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0].split(" device type at start")[0]
+        raise UsageError(f"--device {device}: {reason}; wanted cpu, or cuda where there is one") from None
     return replace(spec, device=device)
 
 
@@ -340,12 +343,30 @@ def _corpora(recipe: Recipe) -> tuple[Corpus, Corpus]:
     given = Corpus.read(asked, field)
     if after and not _same_file(asked, after):
         return given, Corpus.read(after, field, "held-out")
-    # The same file twice is one text, of which the last quarter is held out.
-    return given, Corpus.read(EMBEDDED, role="held-out") if given.ids and not after else given
+    if given.ids and after:
+        raise UsageError(f"held-out {after}: these ids are calibrated on, all of them; give others")
+    # The same text twice is one text, of which the last quarter is held out.
+    return given, Corpus.read(EMBEDDED, role="held-out") if given.ids else given
 
 
 def _same_file(one: str, other: str) -> bool:
-    return Path(one).expanduser().absolute() == Path(other).expanduser().absolute()
+    paths = Path(one).expanduser(), Path(other).expanduser()
+    return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
+
+
+def _input_files(recipe: Recipe) -> dict[str, list[int]]:
+    """Size and time of change of the local files that a run reads: a cheap look whether they are still the same."""
+    given = [recipe.model, recipe.calibration.source, recipe.held_out.source]
+    places = [Path(name).expanduser() for name in given if name and name not in CATALOG]
+    files = {file for place in places for file in ([place] if place.is_file() else place.glob("*.*")) if file.is_file()}
+    return {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)}
+
+
+def _check_unchanged(out: Path, recorded: dict[str, list[int]], recipe: Recipe) -> None:
+    """What is not here any more is not asked for: a run's folder may travel alone."""
+    for name, state in _input_files(recipe).items():
+        if recorded.get(name, state) != state:
+            raise UsageError(f"{out}: {name} has changed since this run; give another --out")
 
 
 def _perplexity(loss: float) -> float:

@@ -32,7 +32,9 @@ class RunDirectory:
         """
         self.path, self.recipe = path, recipe
         self._lock = FileLock(path / ".lock")
-        self._check()
+        before = self._check()
+        if before and before["status"] != "complete":
+            self._acquire()
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -55,22 +57,22 @@ class RunDirectory:
         """Claim the folder and write what is being run; on resume, check that model and data are what they were.
 
         Raises:
-            UsageError: a fingerprint differs from the one the run began with, or there is no room.
+            UsageError: a fingerprint differs from the one the run began with, another process was faster, or there is
+                no room.
         """
-        before = read_run(self.path)
+        with room(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._acquire()
+        before = self._check()  # again: while the model was loaded, another process may have come and gone
         for part in ("model", "calibration", "held_out"):
             if before and before[part]["fingerprint"] != facts[part]["fingerprint"]:
                 raise UsageError(
                     f"{self.path}: the {part.replace('_', '-')} has changed since this run began; give another --out"
                 )
-        with room(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._acquire()
         sweep(self.path)
-        if not before:
-            recipe = self.recipe.model_dump(mode="json")
-            write_text(self.path / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
-            write_json(self.path / "run.json", {**facts, "status": "running"})
+        write_json(self.path / "run.json", {**facts, "status": "running"})
+        recipe = self.recipe.model_dump(mode="json")
+        write_text(self.path / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
 
     def finish(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Write the result and declare the run complete."""
@@ -85,12 +87,11 @@ class RunDirectory:
         except Timeout:
             raise UsageError(f"--out {self.path} is in use by another process") from None
 
-    def _check(self) -> None:
+    def _check(self) -> dict[str, Any] | None:
+        """What ``run.json`` says, if there is one, having made sure that it is this recipe's."""
         place = existing(self.path)
         if not place.is_dir():
             raise UsageError(f"--out {self.path}: {place} is a file, not a folder")
-        if not os.access(place, os.W_OK):
-            raise UsageError(f"--out {self.path}: {place} cannot be written")
         before = read_run(self.path)
         if before is None:
             if self.path.is_dir() and any(not _is_ours(file) for file in self.path.iterdir()):
@@ -99,13 +100,14 @@ class RunDirectory:
             raise UsageError(
                 f"--out {self.path}: it holds another run{_difference(before, self.recipe)}; give another --out"
             )
-        elif before["status"] != "complete":
-            self._acquire()
+        if (before is None or before["status"] != "complete") and not os.access(place, os.W_OK):
+            raise UsageError(f"--out {self.path}: {place} cannot be written")
+        return before
 
 
 def _is_ours(file: Path) -> bool:
     """Whether a run that was killed in its first moment may have left this."""
-    return file.name in (".lock", "recipe.yaml") or (file.name.startswith(".") and file.name.endswith(PARTIAL))
+    return file.name == ".lock" or (file.name.startswith(".") and file.name.endswith(PARTIAL))
 
 
 def _difference(before: dict[str, Any], recipe: Recipe) -> str:

@@ -171,8 +171,10 @@ class LayerStack:
         before = watched.logits[:, :-1]
         with torch.inference_mode():
             after = self.model(ids, use_cache=False).logits[:, :-1]
-        # Not bit for bit: experts see other tokens beside theirs. 64 roundings are 8e-6 in float32.
-        if (before - after).abs().max() > 64 * torch.finfo(before.dtype).eps * before.abs().max():
+        # Bit for bit, but for experts: they compute a token beside others than before, in another order of sums.
+        experts = any("expert" in name for name, _ in self.model.named_modules())
+        tolerance = 4 * torch.finfo(before.dtype).eps * before.abs().max() if experts else 0.0
+        if not (before - after).abs().max() <= tolerance:
             kind = type(self.model).__name__
             raise UsageError(f"{kind} is no causal language model: what it predicts depends on later tokens")
 

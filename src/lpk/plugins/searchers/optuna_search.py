@@ -1,4 +1,4 @@
-"""Any Optuna sampler over masks of exactly the budget.
+"""Any Optuna sampler of continuous spaces, over masks of exactly the budget.
 
 Optuna has no set-valued parameter. Here each removable layer has a key in [0, 1], and the ``budget`` layers with the
 lowest keys go: every trial is a valid mask, every mask is as likely as any other under random keys, and samplers that
@@ -6,7 +6,8 @@ want a continuous space (TPE, GP, CMA-ES, NSGA-II) have one. A scorer's masks ar
 ranking with noise, in place of uniformly random ones: of 20 uniform masks of 8 of 30 layers of SmolLM2-135M the best
 had a perplexity of 744, where the ranking alone gives 124.
 
-The study stands in a plain Optuna journal, each trial's layers in its user attributes; ``optuna-dashboard`` opens it.
+The study stands in a plain Optuna journal, each trial's layers in its user attributes; ``optuna-dashboard`` opens it. Proposals that had
+been measured already stand there as failed trials without layers.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import Trial
 
+#: Samplers of finite spaces, or of part of one; keys between 0 and 1 are no such space.
+_OTHER_SPACES = ("BruteForceSampler", "GridSampler", "PartialFixedSampler")
 #: Where the study stands in the searcher's workspace.
 STORAGE = "optuna.log"
 
@@ -43,7 +46,7 @@ class OptunaOptions(Options):
     batch: int = Field(
         1, ge=1, description="how many masks to ask for at once after that; more share more of the model's first layers"
     )
-    sampler: str = Field("TPESampler", description="a class of optuna.samplers")
+    sampler: str = Field("TPESampler", description="a class of optuna.samplers, with or without its ending")
     sampler_options: dict[str, Any] = Field({}, description="its arguments, as JSON")
 
     @field_validator("sampler_options", mode="before")
@@ -100,7 +103,8 @@ class OptunaSearch(Searcher[OptunaOptions]):
     def _sampler(self, seed: int) -> BaseSampler:
         from optuna import samplers
 
-        names = [name for name in dir(samplers) if name.endswith("Sampler") and name != "BaseSampler"]
+        others = ("BaseGASampler", "BaseSampler", *_OTHER_SPACES)
+        names = [name for name in dir(samplers) if name.endswith("Sampler") and name not in others]
         plain = {name.lower().removesuffix("sampler"): name for name in names}
         name = plain.get(self.options.sampler.lower().removesuffix("sampler"))
         if name is None:
@@ -171,7 +175,7 @@ def _decode(problem: Problem, keys: Sequence[float]) -> LayerMask:
 def lpk_searchers() -> Iterable[Component]:
     yield Component(
         "optuna",
-        "Any Optuna sampler (TPE by default), seeded with the scorer's masks",
+        "Any Optuna sampler of continuous spaces (TPE by default), seeded with the scorer's masks",
         f"{__name__}:OptunaSearch",
         reference="https://arxiv.org/abs/1907.10902",
         options=OptunaOptions,
