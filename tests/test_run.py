@@ -13,6 +13,9 @@ import pytest
 import yaml
 from conftest import FILES, Lpk, contents, refused
 
+from lpk.core.pruning.evaluator import Trie
+from lpk.core.pruning.mask import LayerMask
+
 
 def test_a_run_leaves_a_complete_directory(finished: tuple[Path, dict[str, Any]]) -> None:
     out, told = finished
@@ -149,8 +152,11 @@ def test_a_dry_run_writes_nothing_and_says_what_it_costs(
     if searcher != "optuna":
         assert lpk(*base, "--searcher", searcher, "--out", tmp_path / "run", "--quiet").returncode == 0
         spent = json.loads((tmp_path / "run" / "cost.json").read_text())["layer_forwards"]
+        removed = tuple(json.loads((tmp_path / "run" / "run.json").read_text())["result"]["removed"])
+        held_out = 4 * Trie.of([LayerMask(8), LayerMask(8, removed)]).edges()
+        assert held_out <= forwards["held-out perplexity, at most"]
         scoring = 6 * 8 if searcher == "contiguous" else 0
-        planned_now = sum(count for name, count in forwards.items() if "each mask" not in name) - scoring
+        planned_now = forwards["search"] + forwards["dense model on the calibration sequences"] - scoring + held_out
         assert spent == pytest.approx(planned_now, rel=0.1 if searcher == "greedy" else 0)
 
 

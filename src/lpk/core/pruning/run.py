@@ -71,7 +71,7 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
             "search": searched.layer_forwards,
             "search, a full forward for each mask": searched.naive_layer_forwards,
             "dense model on the calibration sequences": passes * layers,
-            "held-out perplexity": held_out * (2 * layers - problem.budget),
+            "held-out perplexity, at most": held_out * (2 * layers - problem.budget),
         },
     }
 
