@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,26 +160,23 @@ class ModelSpec:
             return None
 
 
+_LOADERS = ("huggingface_hub", "safetensors", "safetensors_rust")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
 
 
-class _explained:
-    """Loading errors of transformers as one line."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ImportError) or (error is not None and "connect" in _first_line(error).lower()):
-            raise EnvironmentMissing(f"model {self.name}: {_first_line(error)}") from error
-        if isinstance(error, (OSError, ValueError, KeyError, RuntimeError)) or (
-            error is not None
-            and type(error).__module__.split(".")[0] in ("safetensors", "huggingface_hub", "safetensors_rust")
-        ):
-            raise UsageError(f"model {self.name}: {_first_line(error)}") from error
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Loading errors of transformers, safetensors and the hub as one line."""
+    try:
+        yield
+    except Exception as error:
+        message = f"model {name}: {_first_line(error)}"
+        if isinstance(error, ImportError) or "connect to" in message:
+            raise EnvironmentMissing(message) from error
+        package = type(error).__module__.split(".")[0]
+        if isinstance(error, (OSError, ValueError, KeyError, RuntimeError)) or package in _LOADERS:
+            raise UsageError(message) from error
+        raise
 
 
 def _first_line(error: BaseException) -> str:
