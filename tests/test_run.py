@@ -135,6 +135,7 @@ def test_stdout_is_data_and_stderr_is_progress(lpk: Lpk, base: list[Any], tmp_pa
     ):
         assert words in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
+    assert "evaluated          1 mask on 6 sequences (192 tokens)" in done.stdout
     for words in ("Loading", "Scoring layers", "Searching: lpk/one-shot", "Saving the model"):
         assert words in done.stderr
     quiet = lpk(*base, "--searcher", "one-shot", "--out", tmp_path / "quiet", "--quiet")

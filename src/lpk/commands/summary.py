@@ -15,7 +15,7 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
     removed, layers = result["removed"], model["layers"]
     perplexity, loss = result["held_out_perplexity"], result["calibration_loss"]
     parameters, speed = result["parameters"], cost["tokens_per_second"]
-    found = cost["measurements_found_in_memo"]
+    masks, found = result["masks"]["distinct"], cost["measurements_found_in_memo"]
     share = cost["layer_forwards"] / max(1, cost["naive_layer_forwards"])
     plugins = {role: plugin["name"].removeprefix("lpk/") for role, plugin in run["plugins"].items()}
     searched = plugins["searcher"] + (f", scorer {plugins['scorer']}" if "scorer" in plugins else "")
@@ -39,7 +39,7 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         _row("tokens/s, reading", speed["dense"]["read"], speed["pruned"]["read"], ".1f"),
         _row("tokens/s, writing", speed["dense"]["write"], speed["pruned"]["write"], ".1f"),
         "",
-        f"  evaluated          {result['masks']['distinct']} masks on {_data(run['calibration'])}",
+        f"  evaluated          {masks} mask{'s'[: masks != 1]} on {_data(run['calibration'])}",
         f"  cost               {cost['layer_forwards']:,} layer-forwards, {share:.0%} of {cost['naive_layer_forwards']:,} without"
         f" prefix sharing; {sum(cost['seconds'].values()):.0f} s{' since it was resumed' if found else ''}",
     ]
