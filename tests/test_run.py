@@ -13,8 +13,8 @@ import pytest
 import yaml
 from conftest import FILES, Lpk, contents, refused
 
-from lpk.core.pruning.evaluator import Trie
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.schedule import Trie
 
 
 def test_a_run_leaves_a_complete_directory(finished: tuple[Path, dict[str, Any]]) -> None:

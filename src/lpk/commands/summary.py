@@ -43,6 +43,10 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         f"  cost               {cost['layer_forwards']:,} layer-forwards, {share:.0%} of {cost['naive_layer_forwards']:,} without"
         f" prefix sharing; {sum(cost['seconds'].values()):.0f} s{' since it was resumed' if found else ''}",
     ]
+    if stopped := result["masks"]["stopped_early"]:
+        lines.append(
+            f"  racing             {stopped:,} looks at fewer sequences were the last at their mask (trials.csv)"
+        )
     if found:
         lines.append(f"  resumed            {found:,} of {cost['measurements']:,} measurements were there already")
     lines += ["", f"  model              {out / 'model'}", f"  everything         {out}"]

@@ -55,7 +55,7 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     count, tokens = given.size(recipe.calibration.sequences, recipe.calibration.length)
     held_out, _ = other.size(recipe.held_out.sequences, recipe.calibration.length)
     scores = made_up_scores(layers) if parts.scorer else None
-    searched = forecast(parts.searcher, replace(problem, scores=scores), count, tokens, PLAN_PATIENCE)
+    searched = forecast(parts.searcher, replace(problem, scores=scores, sequences=count), tokens, PLAN_PATIENCE)
     if searched is None:
         raise UsageError(f"searcher {parts.searcher.name}: its cost cannot be told within {PLAN_PATIENCE:.0f} seconds")
     passes = count * (1 + bool(parts.scorer) + parts.objective.needs_dense)
@@ -152,6 +152,7 @@ class _Run:
             part.check(self.stack.model.config.get_text_config())
         self.calibration = replace(calibration, device=self.spec.device)
         self.held_out = replace(held_out, device=self.spec.device)
+        self.problem = replace(self.problem, sequences=len(calibration.ids))
 
     def facts(self) -> dict[str, Any]:
         """Every input, version and fingerprint: what ``run.json`` says from the beginning on."""
@@ -220,9 +221,11 @@ class _Run:
 
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
         sequences = len(self.calibration.ids)
-        cost = forecast(self.parts.searcher, self.problem, sequences, self.calibration.tokens, BAR_PATIENCE)
+        cost = forecast(self.parts.searcher, self.problem, self.calibration.tokens, BAR_PATIENCE)
         total = cost.layer_forwards + sequences * self.stack.layers if cost else None
         title = f"Searching: {self.parts.described['searcher']['name']}"
+        if cost:
+            title += f", about {cost.layer_forwards:,} layer-forwards ({cost.naive_layer_forwards:,} without sharing)"
 
         def on_best(trial: Trial) -> None:
             self.progress.advance(0, f"best loss {trial.loss:.4f} without {trial.mask}")
@@ -239,7 +242,7 @@ class _Run:
         best, trials = self.outcome.best.mask, self.outcome.trials
         masks = {"dense": self.problem.dense, "pruned": best}
         evaluator = self._evaluator("reported", self.parts.reported, self.held_out)
-        expected = evaluator.plan(list(masks.values())).layer_forwards
+        expected = evaluator.plan(list(masks.values())).cost.layer_forwards
         with self._stage("held-out", "Measuring perplexity on held-out text", expected):
             losses = evaluator.losses(list(masks.values()))
         return {
@@ -249,7 +252,11 @@ class _Run:
             "held_out_perplexity": {name: _perplexity(loss) for name, loss in zip(masks, losses, strict=True)},
             "parameters": {name: parameters(self.stack, mask) for name, mask in masks.items()},
             "weight_bytes": {name: checkpoint_bytes(self.stack, mask, self.stored) for name, mask in masks.items()},
-            "masks": {"asked": len(trials), "distinct": len({trial.mask for trial in trials})},
+            "masks": {
+                "asked": len(trials),
+                "distinct": len({trial.mask for trial in trials}),
+                "stopped_early": sum(self.outcome.stopped()),
+            },
         }
 
     def save(self, result: dict[str, Any]) -> None:
@@ -285,10 +292,11 @@ class _Run:
         """Write what was tried and what it took."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["trial", "step", "removed", "layers_removed", "loss"])
-        for number, trial in enumerate(self.outcome.trials):
+        writer.writerow(["trial", "step", "removed", "layers_removed", "sequences", "loss", "stopped"])
+        for number, (trial, stopped) in enumerate(zip(self.outcome.trials, self.outcome.stopped(), strict=True)):
             removed = " ".join(map(str, trial.mask.removed))
-            writer.writerow([number, trial.step, removed, len(trial.mask), repr(trial.loss)])
+            row = [number, trial.step, removed, len(trial.mask), trial.sequences, repr(trial.loss), int(stopped)]
+            writer.writerow(row)
         write_text(self.out / "trials.csv", table.getvalue())
         write_json(self.out / "cost.json", self.cost)
 
@@ -299,7 +307,12 @@ class _Run:
         context = hashlib.sha256(matters.encode()).hexdigest()[:32]
         advance = self.progress.advance
         return Evaluator(
-            self.stack, objective, sequences, self.memo, context, lambda cost: advance(cost.layer_forwards)
+            self.stack,
+            objective,
+            sequences,
+            self.memo,
+            context,
+            on_cost=lambda cost: advance(cost.layer_forwards),
         )
 
     @contextmanager

@@ -47,6 +47,8 @@ class LayerStack:
         path: where its list of layers is, e.g. ``"model.layers"``.
         shares_prefixes: whether layers can be replayed one by one. Where they share state that replay cannot carry
             (keys and values of another layer, say), masks are evaluated by whole-model forwards instead.
+        streams: whether layers are read from the disk one after the other.
+        token_bytes: what one token's hidden state takes.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -62,6 +64,8 @@ class LayerStack:
         self.path = watched.path
         self.modules: list[nn.Module] = list(model.get_submodule(watched.path).children())
         self._gives_tuple = watched.gives_tuple
+        self.token_bytes: int = watched.states[0].shape[-1] * watched.states[0].element_size()
+        self.streams = False
         self.shares_prefixes = self._replays(watched)
 
     @property
