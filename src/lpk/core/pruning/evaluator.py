@@ -102,7 +102,8 @@ class Evaluator:
         with torch.inference_mode():
             for item, missing in self._missing(masks):
                 self._measure(item, missing)
-        return [self._mean(mask) for mask in masks]
+        known = self.memo.known(self.context, masks, self._items)
+        return [self._mean(known[mask]) for mask in masks]
 
     def plan(self, masks: Sequence[LayerMask]) -> Cost:
         """What :meth:`losses` of these masks would cost now, the dense model's forwards for comparison aside."""
@@ -124,15 +125,14 @@ class Evaluator:
 
     def _missing(self, masks: Sequence[LayerMask]) -> Iterator[tuple[int, list[LayerMask]]]:
         """For each sequence the distinct masks not yet measured on it."""
-        known = {mask: self.memo.known(self.context, mask) for mask in dict.fromkeys(masks)}
+        known = self.memo.known(self.context, masks, self._items)
         for key, item in sorted(self._items.items(), key=lambda pair: pair[1]):
             missing = [mask for mask, losses in known.items() if key not in losses]
             if missing:
                 yield item, missing
 
-    def _mean(self, mask: LayerMask) -> float:
-        known = self.memo.known(self.context, mask)
-        total = math.fsum(known[key] * weight for key, weight in zip(self.sequences.keys, self._weights, strict=True))
+    def _mean(self, losses: dict[str, float]) -> float:
+        total = math.fsum(losses[key] * weight for key, weight in zip(self.sequences.keys, self._weights, strict=True))
         return total / math.fsum(self._weights)
 
     def _measure(self, item: int, masks: list[LayerMask]) -> None:
