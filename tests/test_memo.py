@@ -67,7 +67,7 @@ def test_a_loss_comes_back_bit_for_bit(where: Path | str) -> None:
     zeros += [again.known("zero", [MASK], ["item"])[MASK]["item"].hex()]
     assert zeros == [(0.0).hex()] * 2, "no database should decide what a zero's sign is"
     assert again.known("elsewhere", [MASK], losses) == {MASK: {}}
-    assert again.cost() == Cost(15, 20, 25, 5)
+    assert again.cost() == Cost(12, 16, 20, 4)
     again.close()
 
 
@@ -234,6 +234,17 @@ def test_a_damaged_memo_takes_its_log_with_it(tmp_path: Path) -> None:
     assert execute(path, "SELECT count(*) FROM measurement") == [(0,)]
     assert memo.cost() == Cost()
     memo.close()
+
+
+def test_processes_that_find_the_damage_at_once_set_it_aside_once(tmp_path: Path) -> None:
+    path = tmp_path / "memo.sqlite"
+    path.write_bytes(garbled(filled(path), 4096, 8192))
+    for process in [writer(path, "run", count=30) for _ in range(4)]:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    assert execute(path, "SELECT count(*) FROM measurement") == [(30,)]
+    assert execute(path, "SELECT value FROM cost WHERE name = 'measurements'") == [(120,)]
+    assert [file.name for file in tmp_path.glob("*corrupt*")] == ["memo.sqlite.corrupt-1"]
 
 
 @pytest.mark.parametrize("kind", ["text", "short", "database"])

@@ -69,7 +69,8 @@ class Memo:
             LpkError: it cannot be used; see :class:`lpk.core.pruning.store.Store`.
         """
         self.run, self.found = run, 0
-        self._store = Store(where, tell)
+        self._store = Store(where)
+        self._store.open(tell)
         self._seen: dict[tuple[str, LayerMask], dict[str, float]] = defaultdict(dict)
 
     def known(
@@ -120,7 +121,7 @@ class Memo:
         from sqlalchemy import text
 
         with self._store.transaction() as database:
-            return Cost(**{name: value for name, value in database.execute(text(_SPENT), {"run": self.run})})
+            return Cost(**{row.name: row.value for row in database.execute(text(_SPENT), {"run": self.run})})
 
     def close(self) -> None:
         """Close the database."""

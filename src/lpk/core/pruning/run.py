@@ -26,6 +26,7 @@ from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.parts import Parts, resolved
 from lpk.core.pruning.recipe import Recipe
+from lpk.core.pruning.store import Store
 from lpk.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def execute(
         corpora = _corpora(recipe)
         run = _Run(recipe, parts, _spec(recipe), out, progress)
         if store:
-            Memo(store).close()  # minutes before it is needed: if it cannot be used, that is to be known now
+            Store(store).check()  # before minutes of loading
         run.load(*corpora)
         facts = run.facts()
         require_space(out, run.space(), "this run")
