@@ -107,7 +107,7 @@ def test_any_order_batch_or_memo_gives_the_same_bits(name: str, stack: LayerStac
         assert uneven.losses([*batch, batch[0]]) == [losses[mask] for mask in [*batch, batch[0]]]
 
 
-def test_another_process_gives_the_same_bits(stack: LayerStack, memo: Memo) -> None:
+def test_another_process_gives_the_same_bits(stack: LayerStack, memo: Memo, tmp_path: Path) -> None:
     code = """
 from pathlib import Path; import sys, torch
 from test_evaluator import ALL_MASKS, evaluator
@@ -115,7 +115,7 @@ from lpk.core.pruning.memo import Memo; from lpk.core.pruning.stack import Layer
 torch.set_num_threads(int(sys.argv[2]))
 print([x.hex() for x in evaluator(LayerStack(tiny_model()), Memo(Path(sys.argv[1]))).losses(ALL_MASKS[::-3])])
 """
-    command = [sys.executable, "-c", code, memo.path.with_name("other"), torch.get_num_threads()]
+    command = [sys.executable, "-c", code, tmp_path / "other", torch.get_num_threads()]
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=True, cwd=Path(__file__).parent
     )
@@ -124,7 +124,9 @@ print([x.hex() for x in evaluator(LayerStack(tiny_model()), Memo(Path(sys.argv[1
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(ALL_MASKS), min_size=1, max_size=20), st.lists(st.sampled_from(ALL_MASKS), max_size=5))
-def test_what_runs_is_what_was_planned(masks: list[LayerMask], before: list[LayerMask]) -> None:
+def test_what_runs_is_what_was_planned(
+    tmp_path_factory: pytest.TempPathFactory, masks: list[LayerMask], before: list[LayerMask]
+) -> None:
     stack = test_what_runs_is_what_was_planned.stack = getattr(
         test_what_runs_is_what_was_planned, "stack", None
     ) or LayerStack(tiny_model())
@@ -134,7 +136,7 @@ def test_what_runs_is_what_was_planned(masks: list[LayerMask], before: list[Laye
         nonlocal ran
         ran += 1
 
-    memo = Memo(Path(":memory:"))
+    memo = Memo(tmp_path_factory.mktemp("planned") / "memo.sqlite")
     measured = evaluator(stack, memo)
     measured.losses(before or masks[:1])
     spent = memo.cost().layer_forwards
@@ -284,4 +286,4 @@ def test_a_loss_that_is_no_number_is_refused_and_not_remembered(stack: LayerStac
     measured = Evaluator(stack, Nonsense(None), random_sequences(), memo, "nonsense")
     with pytest.raises(PluginError, match="gave nan"):
         measured.losses([LayerMask(6)])
-    assert memo.known("nonsense", LayerMask(6)) == {}
+    assert memo.known("nonsense", [LayerMask(6)], measured.sequences.keys) == {LayerMask(6): {}}

@@ -74,8 +74,8 @@ class Evaluator:
             for items, missing in self._work(masks, sequences):
                 self._measure(items, missing)
         keys, weights = self.sequences.keys[:sequences], self._weights[:sequences]
-        known = [self.memo.known(self.context, mask) for mask in masks]
-        return [Loss.mean((losses[key] for key in keys), weights) for losses in known]
+        known = self.memo.known(self.context, masks, keys)
+        return [Loss.mean((known[mask][key] for key in keys), weights) for mask in masks]
 
     def plan(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Plan:
         """What :meth:`losses` would take now, the dense model's forwards for comparison aside."""
@@ -118,8 +118,8 @@ class Evaluator:
 
     def _missing(self, masks: Sequence[LayerMask], sequences: int | None) -> Iterator[tuple[int, list[LayerMask]]]:
         """For each sequence the distinct masks not yet measured on it. Two sequences of the same tokens are one."""
-        known = {mask: self.memo.known(self.context, mask) for mask in dict.fromkeys(masks)}
         keys = self.sequences.keys[:sequences]
+        known = self.memo.known(self.context, masks, keys)
         for item, key in enumerate(keys):
             missing = [mask for mask, losses in known.items() if key not in losses]
             if missing and keys.index(key) == item:

@@ -26,6 +26,7 @@ from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.parts import Parts, resolved
 from lpk.core.pruning.recipe import Recipe
+from lpk.core.pruning.store import Store
 from lpk.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -76,10 +77,19 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     }
 
 
-def execute(recipe: Recipe, registry: Registry, out: Path, progress: Progress) -> dict[str, Any]:
+def execute(
+    recipe: Recipe, registry: Registry, out: Path, progress: Progress, store: str | None = None
+) -> dict[str, Any]:
     """Run a recipe in a folder, going on from whatever an earlier process left there.
 
     A complete run is told again as it was recorded, if its model and data are still the same files.
+
+    Args:
+        recipe: what to do.
+        registry: the plugins that may do it.
+        out: the run's folder.
+        progress: told how the work goes on.
+        store: the address of a database that keeps the measurements, in place of a file in the folder.
 
     Returns:
         ``{"run": ..., "cost": ...}``: what ``run.json`` and ``cost.json`` then say.
@@ -98,11 +108,13 @@ def execute(recipe: Recipe, registry: Registry, out: Path, progress: Progress) -
             return finished
         corpora = _corpora(recipe)
         run = _Run(recipe, parts, _spec(recipe), out, progress)
+        if store:
+            Store(store).check()  # before minutes of loading
         run.load(*corpora)
         facts = run.facts()
         require_space(out, run.space(), "this run")
         directory.begin(facts)
-        run.open_memo(facts)
+        run.open_memo(facts, store or out / "memo.sqlite", directory.id)
         try:
             run.score()
             run.search()
@@ -190,10 +202,9 @@ class _Run:
 
         return checkpoint_bytes(self.stack, self.problem.dense, self.stored) + 20_000_000
 
-    def open_memo(self, facts: dict[str, Any]) -> None:
+    def open_memo(self, facts: dict[str, Any], where: Path | str, name: str) -> None:
         """Open the memory; ``inputs`` is everything but objective, mask and sequence that a loss depends on."""
-        self.memo = Memo(self.out / "memo.sqlite")
-        self.found = self.memo.cost().measurements
+        self.memo = Memo(where, name, self.progress.note)
         versions = {name: facts["versions"][name] for name in ("lpk", "torch", "transformers")}
         self.inputs = [facts["model"][key] for key in ("fingerprint", "dtype", "device")] + [versions]
 
@@ -281,7 +292,7 @@ class _Run:
             speed = tokens_per_second({"dense": self.stack.model, "pruned": smaller})
         self.cost = {
             **vars(self.memo.cost()),
-            "measurements_found_in_memo": self.found,
+            "measurements_found_in_memo": self.memo.found,
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "tokens_per_second": speed,
             "input_files": _input_files(self.recipe),
