@@ -130,6 +130,13 @@ def test_lazy_greedy_measures_fewer_masks_than_greedy() -> None:
     assert len(lazy.measured) < 0.8 * len(plain.measured)
 
 
+@pytest.mark.parametrize("name", ["greedy", "beam", "lazy-greedy", "evolutionary"])
+def test_one_sequence_is_no_race(name: str) -> None:
+    searcher: Any = installed().find("searcher", name).create({"confidence": 0.9})
+    outcome = drive(searcher, Problem(6, 2, sequences=1, workspace=Path()), Losses(0.1))
+    assert not any(outcome.stopped())
+
+
 def test_the_record_says_what_was_stopped_and_when() -> None:
     losses = Losses(0.05)
     outcome = search("greedy", losses, confidence=0.9, first=4)

@@ -49,9 +49,11 @@ class Racing(Options):
             sequences = min(sequences, problem.sequences)
             losses = yield Probe(masks, sequences)
             ranked = sorted(zip(masks, losses, strict=True), key=lambda pair: pair[1])
+            if sequences == problem.sequences:
+                return ranked + stopped
             bar = ranked[:keep][-1][1]
             left = ranked[:keep] + [pair for pair in ranked[keep:] if not is_worse(pair[1], bar, self.confidence)]
-            if sequences == problem.sequences or len(left) <= keep:
+            if len(left) <= keep:
                 return ranked + stopped
             stopped = [pair for pair in ranked if pair not in left] + stopped
             masks = [mask for mask in masks if mask in dict(left)]
@@ -59,9 +61,7 @@ class Racing(Options):
 
 
 def is_worse(loss: Loss, than: Loss, confidence: float) -> bool:
-    """Whether a mask's loss is higher than another's on the same sequences: a one-sided paired t-test."""
-    if confidence == 1:
-        return False
+    """Whether a mask's loss is higher than another's on the same two or more sequences: a one-sided paired t-test."""
     from scipy.special import stdtrit
 
     count, weight = len(loss.items), math.fsum(loss.weights)

@@ -23,11 +23,11 @@ class EvolutionaryOptions(Racing):
     confidence: float = Field(
         0.9, gt=0.5, le=1, description="stop an offspring early once it is worse with this probability; 1 never does"
     )
-    offspring: int = Field(16, ge=1, description="new masks in a generation")
+    offspring: int = Field(32, ge=1, description="new masks in a generation")
     generations: int = Field(
         0, ge=0, description="at most so many; 0 for budget x (layers - budget) / 1.5, as published"
     )
-    patience: int = Field(4, ge=1, description="end after so many generations without a better mask")
+    patience: int = Field(5, ge=1, description="end after so many generations without a better mask")
     switches: int = Field(3, ge=1, description="layers switched at once, at most; the lower of two draws counts")
     initial: int = Field(64, ge=1, description="random masks to choose the first parent from, without a scorer")
 
