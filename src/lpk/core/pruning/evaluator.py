@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch, Objective, Outputs
 from lpk.core.errors import PluginError, blaming
+from lpk.core.pruning.head import WholeOutputs
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
-from lpk.core.pruning.stack import LayerStack, StackOutputs, WholeOutputs
+from lpk.core.pruning.stack import LayerStack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +90,7 @@ class Evaluator:
         # Two sequences of the same tokens are one item.
         self._items = {key: item for item, key in reversed(list(enumerate(sequences.keys)))}
         self._weights = [float(objective.weights(batch).sum()) for batch in sequences.batches()]
-        self._dense_states: dict[str, Tensor] = {}
+        self._dense_outputs: dict[str, Outputs] = {}
 
     def losses(self, masks: Sequence[LayerMask]) -> list[float]:
         """The weighted mean loss of each mask over all sequences.
@@ -164,16 +165,17 @@ class Evaluator:
             return self.stack.layer(layer, hidden, start)
 
         for mask, hidden in Trie.of(masks).walk(start.hidden, run):
-            yield mask, StackOutputs(self.stack, batch, hidden), ran
+            yield mask, self.stack.outputs(batch, hidden), ran
             ran = 0
 
     def _dense(self, batch: Batch, key: str) -> Outputs:
-        """The dense model's outputs. Its last hidden states stay in memory: hidden-sized, where logits are vocabulary-sized."""
+        """The dense model's outputs. They stay in memory: hidden-sized, where logits are vocabulary-sized."""
         if not self.stack.shares_prefixes:
             return WholeOutputs(batch, self.stack.masked_logits(batch, LayerMask(self.stack.layers)))
-        if key not in self._dense_states:
-            *_, self._dense_states[key] = self.stack.states(batch)
+        if key not in self._dense_outputs:
+            *_, last = self.stack.states(batch)
+            self._dense_outputs[key] = self.stack.outputs(batch, last)
             spent = Cost(layer_forwards=self.stack.layers)
             self.memo.spend(spent)
             self.on_cost(spent)
-        return StackOutputs(self.stack, batch, self._dense_states[key])
+        return self._dense_outputs[key]
