@@ -46,12 +46,15 @@ class LinearHead:
     products: str = "float32"
 
     @classmethod
-    def found(cls, model: nn.Module, last: Tensor, logits_of: Callable[[Tensor], Tensor]) -> LinearHead | None:
+    def found(
+        cls, model: nn.Module, last: Tensor, logits_of: Callable[[Tensor], Tensor], products: str = "float32"
+    ) -> LinearHead | None:
         """Watch what the model does to a last hidden state; None unless it is such a chain, bit for bit.
 
         Args:
             last: a last hidden state, (sequences, tokens, hidden).
             logits_of: the model's own head, (sequences, tokens, vocabulary).
+            products: the precision that the head is to multiply in.
         """
         import torch
         from torch.nn.functional import linear
@@ -73,7 +76,7 @@ class LinearHead:
             if _same(entering, here) and isinstance(leaving, torch.Tensor) and not _same(leaving, here):
                 weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
                 if _same(leaving, logits) and weight is not None and _same(linear(here, weight, bias), logits):
-                    return cls(tuple(before), weight.detach(), None if bias is None else bias.detach())
+                    return cls(tuple(before), weight.detach(), None if bias is None else bias.detach(), products)
                 before.append(module)
                 here = leaving
         return None

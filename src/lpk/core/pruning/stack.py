@@ -49,8 +49,11 @@ class LayerStack:
         head: what makes losses of a last hidden state without whole logits, where the model's head is a linear one.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, products: str = "float32") -> None:
         """Watch one dense forward of a short probe and check that replaying it gives the same bits.
+
+        Args:
+            products: the precision of a linear head's products.
 
         Raises:
             UsageError: no chain of layers can be found, or the model is not causal.
@@ -63,7 +66,7 @@ class LayerStack:
         self.modules: list[nn.Module] = list(model.get_submodule(watched.path).children())
         self._gives_tuple = watched.gives_tuple
         self.shares_prefixes = self._replays(watched)
-        self.head = self._linear_head(watched)
+        self.head = self._linear_head(watched, products)
 
     @property
     def layers(self) -> int:
@@ -203,13 +206,13 @@ class LayerStack:
             return torch.equal(logits, watched.logits)
         return False
 
-    def _linear_head(self, watched: _Watched) -> LinearHead | None:
+    def _linear_head(self, watched: _Watched, products: str) -> LinearHead | None:
         import torch
 
         with torch.inference_mode():
             everywhere = slice(0, None)
             return LinearHead.found(
-                self.model, watched.states[-1], lambda last: self.logits(watched.batch, last, everywhere)
+                self.model, watched.states[-1], lambda last: self.logits(watched.batch, last, everywhere), products
             )
 
 
