@@ -95,7 +95,7 @@ def test_a_recipe_file_and_its_flags_are_one(
     assert json.loads(lpk("run", recipe, "--out", finished[0], "--json").stdout) == finished[1]
     written = yaml.safe_load(recipe.read_text())
     assert set(written) == {
-        "model", "objective", "scorer", "searcher", "remove", "protect", "calibration", "held_out", "dtype", "device", "seed", "allow"
+        "model", "objective", "scorer", "searcher", "remove", "protect", "calibration", "held_out", "dtype", "confirm", "device", "seed", "allow"
     }  # fmt: skip
     mine = tmp_path / "mine.yaml"
     mine.write_text(
@@ -226,25 +226,6 @@ def test_protection_may_be_said_in_many_ways(protect: Any) -> None:
     from lpk.core.pruning.recipe import Recipe
 
     assert Recipe.parse({"protect": protect}, "here").problem(8).protected == {7}
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_other_precisions_run_to_the_end(dtype: str, lpk: Lpk, base: list[Any], tmp_path: Path) -> None:
-    done = lpk(
-        *base,
-        "--dtype",
-        dtype,
-        "--objective",
-        "kl",
-        "--searcher",
-        "one-shot",
-        "--out",
-        tmp_path / "run",
-        "--json",
-        "--quiet",
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "run" / "model" / "config.json").read_text())["dtype"] == dtype
 
 
 @pytest.mark.parametrize(

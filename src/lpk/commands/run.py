@@ -32,7 +32,13 @@ from lpk.core.registry import Registry, installed
     "--held-out",
     help="File to report perplexity on.  [default: the calibration text's last quarter; beside ids the shipped text]",
 )
-@click.option("--dtype", help="Weights in memory: float32, bfloat16 or float16.  [default: float32]")
+@click.option(
+    "--dtype",
+    help="What the search runs in: float32, bfloat16, float16, or auto: what is fast here.  [default: auto]",
+)
+@click.option(
+    "--confirm", type=int, help="Finalists measured again in float32, if the search ran in less.  [default: 3]"
+)
 @click.option("--device", help="auto, cpu, cuda, cuda:1 ...  [default: auto]")
 @click.option("--seed", type=int, help="Draws the calibration sequences, seeds the searcher.  [default: 0]")
 @click.option(

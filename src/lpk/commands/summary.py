@@ -25,6 +25,7 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         f"  removed layers     {ranges(removed)}   (0-based)",
         f"  kept layers        {ranges(result['kept'])}",
         f"  search             {searched}, objective {plugins['objective']}",
+        f"  precision          {run['precision']['dtype']}: {run['precision']['reason']}",
         "",
         f"  {'':34}{'dense':>12}{'pruned':>12}",
         _row("perplexity, held-out text", perplexity["dense"], perplexity["pruned"], ".2f"),
@@ -39,6 +40,7 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         _row("tokens/s, reading", speed["dense"]["read"], speed["pruned"]["read"], ".1f"),
         _row("tokens/s, writing", speed["dense"]["write"], speed["pruned"]["write"], ".1f"),
         "",
+        *_finalists(run),
         f"  evaluated          {masks} mask{'s'[: masks != 1]} on {_data(run['calibration'])}",
         f"  cost               {cost['layer_forwards']:,} layer-forwards, {share:.0%} of {cost['naive_layer_forwards']:,} without"
         f" prefix sharing; {sum(cost['seconds'].values()):.0f} s{' in its last process' if found else ''}",
@@ -53,6 +55,16 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         )
     lines += ["", f"  model              {out / 'model'}", f"  everything         {out}"]
     return "\n".join(lines)
+
+
+def _finalists(run: dict[str, Any]) -> list[str]:
+    """What the search's best masks lose in float32, if it ran in less."""
+    finalists, dtype = run["result"]["finalists"], run["precision"]["dtype"]
+    lines = [
+        f"{finalist['confirmed_loss']:.4f} in float32 ({finalist['search_loss']:.4f} in {dtype}) without {ranges(finalist['removed'])}"
+        for finalist in finalists
+    ]
+    return [f"  {'' if place else 'confirmed':19}{line}" for place, line in enumerate(lines)]
 
 
 def _row(label: str, dense: float, pruned: float, form: str) -> str:

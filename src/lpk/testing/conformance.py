@@ -240,7 +240,7 @@ _scorer_checks: Final = {
 def _losses(entry: Entry, stack: LayerStack, batch: Batch, removed: tuple[int, ...] = (2,)) -> list[float]:
     import torch
 
-    from lpk.core.pruning.stack import WholeOutputs
+    from lpk.core.pruning.head import WholeOutputs
 
     objective = entry.create()
     assert isinstance(objective, Objective)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Loss, Objective, Outputs
 from lpk.core.errors import PluginError, blaming
+from lpk.core.pruning.head import WholeOutputs
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_first, layer_by_layer
-from lpk.core.pruning.stack import LayerStack, StackOutputs, WholeOutputs
+from lpk.core.pruning.stack import LayerStack
 
 if TYPE_CHECKING:
     from lpk.core.pruning.calibration import Sequences
@@ -161,7 +162,7 @@ class Evaluator:
             self.on_cost(spent)
 
     def _dense(self, items: list[int]) -> dict[int, Outputs]:
-        """The dense model's outputs. Its last hidden states stay in memory."""
+        """The dense model's outputs. They stay in memory: hidden-sized, where logits are vocabulary-sized."""
         # A whole forward's outputs are logits: too large to keep.
         kept = self._dense_outputs if self.stack.shares_prefixes else {}
         new = [item for item in items if item not in kept]
@@ -193,5 +194,5 @@ class Evaluator:
                 del states[step.state]
             elif step.state.mask is not None:
                 for item, batch, hidden in zip(items, batches, states[step.state], strict=True):
-                    yield item, step.state.mask, StackOutputs(self.stack, batch, hidden), ran
+                    yield item, step.state.mask, self.stack.outputs(batch, hidden), ran
                     ran = 0

@@ -117,7 +117,12 @@ class Recipe(BaseModel):
     )
     calibration: CalibrationRecipe = CalibrationRecipe()
     held_out: HeldOutRecipe = HeldOutRecipe()
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the weights in memory")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="what the search runs in; auto is bfloat16 where this machine is clearly faster with it"
+    )
+    confirm: int = Field(
+        3, strict=True, ge=1, description="finalists measured again in float32, if the search ran in less"
+    )
     device: str = Field("auto", description="auto (CUDA when there is one), cpu, cuda, cuda:1 ...")
     seed: int = Field(
         0, strict=True, ge=0, lt=2**32, description="draws the calibration sequences and seeds the searcher"

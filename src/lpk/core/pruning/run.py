@@ -21,10 +21,11 @@ from lpk.core.errors import EnvironmentMissing, PluginError, UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
-from lpk.core.pruning.mask import ranges
+from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.parts import Parts, resolved
+from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.pruning.store import Store
 from lpk.core.registry import Registry
@@ -107,7 +108,11 @@ def execute(
             progress.stage(f"{out} is complete; this is what it recorded (another --out runs anew)")
             return finished
         corpora = _corpora(recipe)
-        run = _Run(recipe, parts, _spec(recipe), out, progress)
+        spec = _spec(recipe)
+        # A run goes on as it began, on whatever machine: its losses must not be of two precisions.
+        begun = (directory.before or {}).get("precision")
+        precision = Precision(**begun) if begun else Precision.decide(recipe.dtype, spec.device)
+        run = _Run(recipe, parts, replace(spec, dtype=precision.dtype), precision, out, progress)
         if store:
             Store(store).check()  # before minutes of loading
         run.load(*corpora)
@@ -118,6 +123,7 @@ def execute(
         try:
             run.score()
             run.search()
+            run.confirm()
             result = run.result()
             run.save(result)
         finally:
@@ -135,11 +141,16 @@ class _Run:
     held_out: Sequences
     memo: Memo
     outcome: Outcome
+    best: LayerMask
     cost: dict[str, Any]
 
-    def __init__(self, recipe: Recipe, parts: Parts, spec: ModelSpec, out: Path, progress: Progress) -> None:
-        self.recipe, self.parts, self.spec, self.out, self.progress = recipe, parts, spec, out, progress
+    def __init__(
+        self, recipe: Recipe, parts: Parts, spec: ModelSpec, precision: Precision, out: Path, progress: Progress
+    ) -> None:
+        self.recipe, self.parts, self.spec, self.precision = recipe, parts, spec, precision
+        self.out, self.progress = out, progress
         self.seconds: dict[str, float] = {}
+        self.finalists: list[dict[str, Any]] = []
 
     def load(self, given: Corpus, other: Corpus) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
@@ -156,7 +167,7 @@ class _Run:
             whole = other is not given
             held_out = other.held_out(self.tokenizer, after.sequences, asked.length, whole=whole)
             self.stored = self.spec.stored_dtype()
-            self.stack = LayerStack(self.spec.load())
+            self.stack = LayerStack(self.spec.load(), self.precision.head)
         if self.stack.layers != layers:
             message = f"its configuration says {layers} layers, its forward pass runs {self.stack.layers}"
             raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
@@ -173,7 +184,7 @@ class _Run:
         stack = self.stack
         with self._stage("fingerprint", "Fingerprinting the model"):
             weights = fingerprint(stack.model)
-        packages = sorted({"lpk", "torch", "transformers", *self.parts.distributions})
+        packages = sorted({"lpk", "torch", "transformers", *self._kernels(), *self.parts.distributions})
         return {
             "schema_version": 1,
             "recipe": self.recipe.model_dump(mode="json"),
@@ -190,6 +201,7 @@ class _Run:
                 "device": self.spec.device,
                 "fingerprint": weights,
             },
+            "precision": vars(self.precision),
             "calibration": self.calibration.describe(),
             "held_out": self.held_out.describe(),
             "budget": self.problem.budget,
@@ -200,13 +212,20 @@ class _Run:
         """Bytes that the run may write: a model at most as large as the dense one, and a little."""
         from lpk.core.pruning.checkpoint import checkpoint_bytes
 
-        return checkpoint_bytes(self.stack, self.problem.dense, self.stored) + 20_000_000
+        widened: int = 4 // self.stack.model.dtype.itemsize  # the answer is confirmed, and saved, in float32
+        return checkpoint_bytes(self.stack, self.problem.dense, self.stored) * widened + 20_000_000
 
     def open_memo(self, facts: dict[str, Any], where: Path | str, name: str) -> None:
         """Open the memory; ``inputs`` is everything but objective, mask and sequence that a loss depends on."""
         self.memo = Memo(where, name, self.progress.note)
-        versions = {name: facts["versions"][name] for name in ("lpk", "torch", "transformers")}
-        self.inputs = [facts["model"][key] for key in ("fingerprint", "dtype", "device")] + [versions]
+        self.versions = {name: facts["versions"][name] for name in ("lpk", "torch", "transformers", *self._kernels())}
+        self.inputs = [
+            facts["model"]["fingerprint"],
+            self.spec.dtype,
+            self.spec.device,
+            self.precision.head,
+            self.versions,
+        ]
 
     def score(self) -> None:
         """Ask the scorer, unless an earlier process has."""
@@ -244,13 +263,43 @@ class _Run:
         with self._stage("search", title, total):
             (dense,) = evaluator.losses([self.problem.dense])
             self.outcome = drive(self.parts.searcher, self.problem, evaluator.losses, on_best)
+        self.best = self.outcome.best.mask
         self.calibration_loss = {"dense": dense, "pruned": self.outcome.best.loss}
+
+    def confirm(self) -> None:
+        """Measure the search's finalists again in float32, if it ran in less; the best of them is the answer."""
+        from lpk.core.pruning.models import fingerprint
+        from lpk.core.pruning.stack import LayerStack
+
+        if self.precision.exact:
+            return
+        losses: dict[LayerMask, float] = {}
+        for trial in self.outcome.trials:
+            if self.problem.accepts(trial.mask) and trial.sequences == self.problem.sequences:
+                losses.setdefault(trial.mask, trial.loss)
+        finalists = sorted(losses, key=losses.__getitem__)[: self.recipe.confirm]
+        with self._stage("load exact", f"Loading {self.spec.name} in {EXACT}"):
+            del self.stack  # first: there may be no room for both
+            self.spec = replace(self.spec, dtype=EXACT)
+            self.stack = LayerStack(self.spec.load())
+            self.inputs = [fingerprint(self.stack.model), EXACT, self.spec.device, EXACT, self.versions]
+        evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
+        masks = [self.problem.dense, *finalists]
+        expected = evaluator.plan(masks).cost.layer_forwards
+        with self._stage("confirm", f"Measuring the best {len(finalists)} again in {EXACT}", expected):
+            dense, *confirmed = evaluator.losses(masks)
+        self.finalists = [
+            {"removed": list(mask.removed), "search_loss": losses[mask], "confirmed_loss": loss}
+            for mask, loss in zip(finalists, confirmed, strict=True)
+        ]
+        self.best = finalists[confirmed.index(min(confirmed))]
+        self.calibration_loss = {"dense": dense, "pruned": min(confirmed)}
 
     def result(self) -> dict[str, Any]:
         """Measure held-out perplexity, and say what the search found."""
         from lpk.core.pruning.checkpoint import checkpoint_bytes, parameters
 
-        best, trials = self.outcome.best.mask, self.outcome.trials
+        best, trials = self.best, self.outcome.trials
         masks = {"dense": self.problem.dense, "pruned": best}
         evaluator = self._evaluator("reported", self.parts.reported, self.held_out)
         expected = evaluator.plan(list(masks.values())).cost.layer_forwards
@@ -260,6 +309,7 @@ class _Run:
             "removed": list(best.removed),
             "kept": list(best.kept),
             "calibration_loss": self.calibration_loss,
+            "finalists": self.finalists,
             "held_out_perplexity": {name: _perplexity(loss) for name, loss in zip(masks, losses, strict=True)},
             "parameters": {name: parameters(self.stack, mask) for name, mask in masks.items()},
             "weight_bytes": {name: checkpoint_bytes(self.stack, mask, self.stored) for name, mask in masks.items()},
@@ -275,7 +325,7 @@ class _Run:
         from lpk.core.pruning import checkpoint
         from lpk.core.pruning.speed import tokens_per_second
 
-        mask, perplexity = self.outcome.best.mask, result["held_out_perplexity"]
+        mask, perplexity = self.best, result["held_out_perplexity"]
         known = CATALOG.get(self.spec.name)
         base = known.base if known else "" if Path(self.spec.name).expanduser().exists() else self.spec.name
         body = (
@@ -326,6 +376,12 @@ class _Run:
             on_cost=lambda cost: advance(cost.layer_forwards),
         )
 
+    def _kernels(self) -> list[str]:
+        """Packages whose kernels make losses here, beside torch's own."""
+        from lpk.core.pruning.head import fused_cross_entropy
+
+        return ["liger-kernel"] if fused_cross_entropy(self.spec.device.partition(":")[0]) else []
+
     @contextmanager
     def _stage(self, name: str, title: str, total: int | None = None) -> Iterator[None]:
         begin = time.perf_counter()
@@ -341,7 +397,7 @@ def _spec(recipe: Recipe) -> ModelSpec:
         EnvironmentMissing: torch or transformers is not installed.
         UsageError: there is no such model or device here.
     """
-    spec = ModelSpec(recipe.model, recipe.dtype, recipe.device, frozenset(recipe.allow))
+    spec = ModelSpec(recipe.model, device=recipe.device, allow=frozenset(recipe.allow))
     spec.locate()
     try:
         import torch

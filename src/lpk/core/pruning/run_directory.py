@@ -23,6 +23,9 @@ class RunDirectory:
 
     ``run.json`` says what is being run from the beginning on and is written again, whole, at the very end: its
     ``status`` is ``complete`` only when everything else is there.
+
+    Attributes:
+        before: what ``run.json`` said when the folder was opened, if there was one.
     """
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
@@ -33,8 +36,8 @@ class RunDirectory:
         """
         self.path, self.recipe = path, recipe
         self._lock = FileLock(path / ".lock")
-        before = self._check()
-        if before and before["status"] != "complete":
+        self.before = self._check()
+        if self.before and self.before["status"] != "complete":
             self._acquire()
 
     def __enter__(self) -> RunDirectory:

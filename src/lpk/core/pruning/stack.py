@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch, Outputs
 from lpk.core.errors import UsageError
+from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs
 from lpk.core.pruning.mask import LayerMask
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-#: Positions per chunk of logits: 128 x 49,152 float32 is 25 MB, and larger ones were no faster on two cores.
-CHUNK = 128
 #: Tokens of the sequence that the layer stack is checked on.
 PROBE = 24
 
@@ -49,10 +48,14 @@ class LayerStack:
             (keys and values of another layer, say), masks are evaluated by whole-model forwards instead.
         streams: whether layers are read from the disk one after the other.
         token_bytes: what one token's hidden state takes.
+        head: what makes losses of a last hidden state without whole logits, where the model's head is a linear one.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, products: str = "float32") -> None:
         """Watch one dense forward of a short probe and check that replaying it gives the same bits.
+
+        Args:
+            products: the precision of a linear head's products.
 
         Raises:
             UsageError: no chain of layers can be found, or the model is not causal.
@@ -67,6 +70,7 @@ class LayerStack:
         self.token_bytes: int = watched.states[0].shape[-1] * watched.states[0].element_size()
         self.streams = False
         self.shares_prefixes = self._replays(watched)
+        self.head = self._linear_head(watched, products)
 
     @property
     def layers(self) -> int:
@@ -122,6 +126,12 @@ class LayerStack:
 
         with self._stubbed(skip):
             return self._forward(batch, positions)
+
+    def outputs(self, batch: Batch, hidden: Tensor) -> Outputs:
+        """The predictions that a last hidden state, before the final norm, makes."""
+        if self.head is not None:
+            return LinearOutputs(self.head, batch, hidden)
+        return ChunkedOutputs(batch, lambda positions: self.logits(batch, hidden, positions))
 
     def masked_logits(self, batch: Batch, mask: LayerMask) -> Tensor:
         """A whole-model forward that skips the removed layers: (sequences, tokens, vocabulary).
@@ -200,34 +210,14 @@ class LayerStack:
             return torch.equal(logits, watched.logits)
         return False
 
+    def _linear_head(self, watched: _Watched, products: str) -> LinearHead | None:
+        import torch
 
-class StackOutputs(Outputs):
-    """Logits of a batch from its last hidden state, made by the model's head chunk by chunk."""
-
-    def __init__(self, stack: LayerStack, batch: Batch, hidden: Tensor) -> None:
-        self.stack, self.batch, self.hidden = stack, batch, hidden
-
-    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """See :meth:`lpk.core.contracts.Outputs.chunks`."""
-        for positions in _chunks(self.batch):
-            yield positions, self.stack.logits(self.batch, self.hidden, positions).float()
-
-
-class WholeOutputs(Outputs):
-    """Logits of a batch from a whole-model forward."""
-
-    def __init__(self, batch: Batch, logits: Tensor) -> None:
-        self.batch, self.logits = batch, logits
-
-    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """See :meth:`lpk.core.contracts.Outputs.chunks`."""
-        for positions in _chunks(self.batch):
-            yield positions, self.logits[:, positions].float()
-
-
-def _chunks(batch: Batch) -> Iterator[slice]:
-    predicted = batch.ids.shape[1] - 1
-    return (slice(begin, min(begin + CHUNK, predicted)) for begin in range(0, predicted, CHUNK))
+        with torch.inference_mode():
+            everywhere = slice(0, None)
+            return LinearHead.found(
+                self.model, watched.states[-1], lambda last: self.logits(watched.batch, last, everywhere), products
+            )
 
 
 @dataclass

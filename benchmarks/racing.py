@@ -1,0 +1,72 @@
+"""How often racing changes the chosen mask, and what it saves.
+
+    python benchmarks/racing.py
+
+The baseline is plain greedy: every candidate on every sequence. A race looks at the first sequences first, so each
+search is repeated with the calibration sequences in other orders; plain greedy chooses the same in all of them.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import report
+from searching import Bench, search_arguments
+
+from lpk.core.pruning.calibration import Sequences
+
+SEARCHES = [("greedy", confidence) for confidence in (0.8, 0.9, 0.95, 0.99)] + [
+    ("lazy-greedy", confidence) for confidence in (0.8, 0.9, 0.95, 1.0)
+]
+
+
+def main() -> None:
+    parser = search_arguments(__doc__ or "")
+    parser.set_defaults(remove=4, length=128)
+    parser.add_argument("--orders", type=int, default=20)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        given.memo = given.memo or Path(folder) / "memo.sqlite"  # orders share their measurements
+        bench = Bench(given)
+        plain = bench.search("greedy")
+        expected, figures, rows = plain.outcome.best, {}, []
+        for name, confidence in SEARCHES:
+            found = []
+            for order in range(given.orders):
+                ids = list(bench.calibration.ids)
+                random.Random(order).shuffle(ids)
+                bench.calibration = Sequences(bench.calibration.source, tuple(ids))
+                found.append(bench.search(name, {"confidence": confidence}))
+            best = [one.outcome.best for one in found]
+            part: dict[str, Any] = {
+                "same_mask": sum(trial.mask == expected.mask for trial in best) / len(best),
+                "mean_loss_above_plain": statistics.mean(trial.loss - expected.loss for trial in best),
+                "worst_loss_above_plain": max(trial.loss - expected.loss for trial in best),
+                "layer_forwards": statistics.mean(one.cost.layer_forwards for one in found),
+                "measurements": statistics.mean(one.cost.measurements for one in found),
+            }
+            part["share_of_plain_layer_forwards"] = part["layer_forwards"] / plain.cost.layer_forwards
+            figures[f"{name}, confidence {confidence}"] = part
+            rows.append(
+                [
+                    f"{name}, confidence {confidence}",
+                    f"{part['same_mask']:.0%}",
+                    f"{part['mean_loss_above_plain']:+.4f}",
+                    f"{part['worst_loss_above_plain']:+.4f}",
+                    f"{part['layer_forwards']:,.0f}",
+                    f"{part['share_of_plain_layer_forwards']:.1%}",
+                ]
+            )
+    columns = ["", "same mask", "loss above plain", "worst", "layer-forwards", "of plain greedy's"]
+    title = f"{given.remove} of {bench.stack.layers}, {len(ids)} x {given.length} tokens, {given.orders} orders"
+    report({"plain_layer_forwards": plain.cost.layer_forwards, **figures}, title, columns, rows, given.out)
+
+
+if __name__ == "__main__":
+    main()
