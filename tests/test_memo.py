@@ -183,9 +183,10 @@ def test_processes_that_come_and_go_take_nothing_with_them(tmp_path: Path) -> No
     assert [process.wait(timeout=120) for process in processes] == [0] * 4
     for memo in held:
         memo.add("c", LayerMask(4), "held", 1.0, Cost())
-        memo.close()
     counts = [execute(tmp_path / str(turn), "SELECT count(*) FROM measurement") for turn in range(20)]
     assert counts == [[(5,)]] * 20
+    for memo in held:
+        memo.close()
 
 
 def test_a_server_that_crashes_has_lost_nothing(server: postgres.Server) -> None:
