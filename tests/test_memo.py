@@ -162,6 +162,33 @@ def test_processes_that_begin_at_once_share_one_memo(where: Path | str) -> None:
         memo.close()
 
 
+COMER_AND_GOER = """
+import sys; from pathlib import Path
+from lpk.core.pruning.mask import LayerMask; from lpk.core.pruning.memo import Cost, Memo
+for turn in range(20):
+    memo = Memo(Path(sys.argv[1] + str(turn)))
+    memo.add("c", LayerMask(4), sys.argv[2], 1.0, Cost())
+    memo.close()
+"""
+
+
+def test_processes_that_come_and_go_take_nothing_with_them(tmp_path: Path) -> None:
+    """The last to close a file folds its log into it and deletes that; who is last, SQLite must be able to tell."""
+    held = [Memo(tmp_path / str(turn)) for turn in range(20)]
+    others = [Memo(tmp_path / str(turn)) for turn in range(20)]
+    command = [sys.executable, "-c", COMER_AND_GOER, f"{tmp_path}/"]
+    processes = [subprocess.Popen([*command, str(number)]) for number in range(4)]
+    for memo in others:
+        memo.close()
+    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    for memo in held:
+        memo.add("c", LayerMask(4), "held", 1.0, Cost())
+    counts = [execute(tmp_path / str(turn), "SELECT count(*) FROM measurement") for turn in range(20)]
+    assert counts == [[(5,)]] * 20
+    for memo in held:
+        memo.close()
+
+
 def test_a_server_that_crashes_has_lost_nothing(server: postgres.Server) -> None:
     where = server.database()
     memo = Memo(where, "run")

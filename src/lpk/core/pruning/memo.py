@@ -84,15 +84,15 @@ class Memo:
         from sqlalchemy import bindparam, text
 
         query = text(_KNOWN).bindparams(bindparam("masks", expanding=True))
-        masks = list(dict.fromkeys(masks))
-        wanted = {_key(mask): mask for mask in masks if not self._seen[context, mask].keys() >= set(items)}
+        masks, asked = list(dict.fromkeys(masks)), set(items)
+        wanted = {_key(mask): mask for mask in masks if not self._seen[context, mask].keys() >= asked}
         keys = list(wanted)
         for start in range(0, len(keys), _BATCH):
             with self._store.transaction() as database:
                 rows = database.execute(query, {"context": context, "masks": keys[start : start + _BATCH]}).all()
             for key, item, loss in rows:
                 seen = self._seen[context, wanted[key]]
-                if item in items and item not in seen:
+                if item in asked and item not in seen:
                     seen[item] = loss
                     self.found += 1
         return {

@@ -1,7 +1,7 @@
 """The database that a memo lives in: an SQLite file, or PostgreSQL for many machines. Opened, checked, its errors told.
 
-An SQLite file is known as lpk's by four bytes in its header, read before SQLite is let near it: any other file is
-refused and not touched. One of lpk's that is damaged is set aside, whole, and a new one begun.
+An SQLite file is known as lpk's by four bytes in its header: any other file is refused and not touched. One of lpk's
+that is damaged is set aside, whole, and a new one begun.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lpk.core.errors import EnvironmentMissing, UsageError
 from lpk.core.files import network_file_system, room
@@ -31,12 +31,13 @@ _SCHEMA = (
 )
 _WITHOUT_ROWID = {"sqlite": "WITHOUT ROWID", "postgresql": ""}
 
-_MARK = b"lpkm"
-_MARK_AT = 68  # the header's application id: https://www.sqlite.org/fileformat.html#application_id
+#: The header's application id, https://www.sqlite.org/fileformat.html#application_id, and where it is.
+_MARK, _MARK_AT = int.from_bytes(b"lpkm"), 68
+_FACTS = ("page_count", "application_id")
 #: Whoever creates the tables does so alone.
 _ALONE = {
     "sqlite": "BEGIN IMMEDIATE",
-    "postgresql": f"SELECT pg_advisory_xact_lock({int.from_bytes(_MARK)})",
+    "postgresql": f"SELECT pg_advisory_xact_lock({_MARK})",
 }
 
 _DRIVERS = {
@@ -119,35 +120,49 @@ class Store:
         """Make sure that the file is a sound one of ours, or new; one process at a time."""
         if kind := network_file_system(file):
             tell(f"{file} is on {kind}, where SQLite cannot be shared between machines; --store postgresql://... can")
-        with room(file), FileLock(file.with_name(f".{file.name}.lock")):
-            if (head := _head(file)) and head[_MARK_AT:] != _MARK:
-                raise UsageError(f"{file}: this is no memo of lpk's; move the file away to measure anew")
-            if head and (damage := self._damage()):
-                self._engine.dispose()
+        with self._lock(file):
+            if damage := self._damage(file):
                 aside = _set_aside(file)
                 tell(f"{file} is damaged ({damage}); it is now {aside.name}, and measuring begins anew")
             with self.transaction() as database:
-                if not _head(file):
-                    database.exec_driver_sql(f"PRAGMA application_id = {int.from_bytes(_MARK)}")
+                database.exec_driver_sql(f"PRAGMA application_id = {_MARK}")
                 # Write-ahead logging: readers and a writer do not wait for each other, and SIGKILL takes nothing.
                 database.exec_driver_sql("PRAGMA journal_mode = WAL")
 
-    def _damage(self) -> str:
-        """What is wrong with the file, if anything is.
+    @contextmanager
+    def _lock(self, file: Path) -> Iterator[None]:
+        try:
+            with room(file), FileLock(file.with_name(f".{file.name}.lock"), timeout=600):
+                yield
+        except Timeout:
+            raise UsageError(f"{file}: another process has been checking it for ten minutes") from None
 
-        All of it is read, every time: 0.7 s for the 125 MB of a million measurements, or what the disk needs, against minutes of
-        a run. The part of a full integrity check that is left out, indexes beside their tables, would find none here.
+    def _damage(self, file: Path) -> str:
+        """What is wrong with the file, if anything is; one that is not ours is refused.
+
+        All of it is read, every time: 0.7 s for the 125 MB of a million measurements, or what the disk needs, against
+        minutes of a run. The part of a full integrity check that is left out, indexes beside their tables, would find
+        none here.
         """
         from sqlalchemy.exc import DatabaseError
 
+        foreign = UsageError(f"{file}: this is no memo of lpk's; move the file away to measure anew")
         try:
             with self._engine.connect() as connection:
-                found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
-            return "" if found == "ok" else " ".join(found.split())
+                pages, mark = (connection.exec_driver_sql(f"PRAGMA {fact}").scalar_one() for fact in _FACTS)
+                if pages and mark != _MARK:
+                    raise foreign
+                found = " ".join(str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()).split())
         except DatabaseError as error:
-            if getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-                return str(error.orig)
-            raise UsageError(f"{self.name}: {error.orig}") from error
+            if getattr(error.orig, "sqlite_errorname", "") not in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
+                raise UsageError(f"{file}: {error.orig}") from error
+            # Only what SQLite cannot read is opened without it: closing a file drops the locks that SQLite has on it in
+            # this process, and another one, thinking itself alone, would delete a log that is in use.
+            if _head(file)[_MARK_AT:] != _MARK.to_bytes(4):
+                raise foreign from error
+            found = str(error.orig)
+        self._engine.dispose()
+        return "" if found == "ok" else found
 
     def _create(self) -> None:
         from sqlalchemy import inspect
@@ -205,11 +220,8 @@ def _engine(url: URL) -> Engine:
 
 
 def _head(file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(_MARK_AT + len(_MARK))
-    except FileNotFoundError:
-        return b""
+    with file.open("rb") as opened:
+        return opened.read(_MARK_AT + 4)
 
 
 def _set_aside(file: Path) -> Path:
