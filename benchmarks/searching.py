@@ -69,7 +69,7 @@ class Bench:
             Corpus.read(given.calibration).draw(tokenizer, given.sequences, given.length, 0), given
         )
         self.held_out = Corpus.read(given.held_out).held_out(tokenizer, 32, given.length, whole=False)
-        self.memo = given.memo
+        self.memo, self.folder = given.memo, tempfile.mkdtemp(prefix="lpk-benchmark-")
         self.problem = Problem(
             self.stack.layers, given.remove, frozenset({0, self.stack.layers - 1}), sequences=len(self.calibration.ids)
         )
@@ -77,7 +77,7 @@ class Bench:
     def evaluator(self, objective: str = "perplexity", sequences: Sequences | None = None) -> Evaluator:
         made: Any = installed().find("objective", objective).create()
         # Without --memo each evaluator begins with nothing, and its seconds are true.
-        memo = Memo(self.memo or Path(":memory:"))
+        memo = Memo(self.memo or Path(tempfile.mkdtemp(dir=self.folder)) / "memo.sqlite")
         context = f"{objective} {self.stack.model.dtype}"
         return Evaluator(self.stack, made, sequences or self.calibration, memo, context)
 

@@ -244,7 +244,9 @@ def test_a_budget_of_memory_changes_cost_and_nothing_else(
     assert planned.peak_state_bytes <= max(budget, 3 * budget // states) + kept_for_kl
 
 
-def test_a_look_at_fewer_sequences_costs_those_alone_and_the_rest_later(stack: LayerStack, memo: Memo) -> None:
+def test_a_look_at_fewer_sequences_costs_those_alone_and_the_rest_later(
+    stack: LayerStack, memo: Memo, fresh: Memo
+) -> None:
     measured = evaluator(stack, memo)
     masks = [LayerMask(6, (1,)), LayerMask(6, (3,))]
     (few,) = measured.losses(masks[:1], 1)
@@ -253,7 +255,7 @@ def test_a_look_at_fewer_sequences_costs_those_alone_and_the_rest_later(stack: L
     whole = measured.losses(masks)
     assert memo.cost().measurements == 2 * len(measured.sequences.ids)
     assert whole[0].items[:1] == few.items
-    assert [float(loss) for loss in whole] == evaluator(stack, Memo(Path(":memory:"))).losses(masks)
+    assert [float(loss) for loss in whole] == evaluator(stack, fresh).losses(masks)
     assert whole[0] == pytest.approx(sum(whole[0].items) / len(whole[0].items))
 
 
