@@ -22,7 +22,9 @@ from lpk.core.pruning.head import LinearHead, LinearOutputs
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def contestants(features: torch.Tensor, dense: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> dict[str, Callable[[], Any]]:
+def contestants(
+    features: torch.Tensor, dense: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+) -> dict[str, Callable[[], Any]]:
     """What is timed, on (tokens, hidden) features of a masked and of the dense model."""
     head = LinearHead((), weight, None)
     batch = Batch(torch.cat([targets[:1], targets])[None], torch.tensor([len(targets) + 1]))
@@ -44,14 +46,18 @@ def contestants(features: torch.Tensor, dense: torch.Tensor, weight: torch.Tenso
 
     return {
         "product alone": product,
-        "NLL: logits + cross_entropy": lambda: cross_entropy(linear(features, weight).float(), targets, reduction="none"),
+        "NLL: logits + cross_entropy": lambda: cross_entropy(
+            linear(features, weight).float(), targets, reduction="none"
+        ),
         "NLL: lpk": lambda: outputs(features).token_nll()[0],
         "KL: logits + kl_div": whole_kl,
         "KL: lpk": lambda: outputs(features).token_kl(there)[0],
     }
 
 
-def exact(features: torch.Tensor, dense: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+def exact(
+    features: torch.Tensor, dense: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+) -> dict[str, torch.Tensor]:
     """The same of the first tokens, in float64."""
     here, there = (log_softmax(x.double() @ weight.double().T, -1) for x in (features, dense))
     return {"NLL": -here.gather(1, targets[:, None])[:, 0], "KL": (there.exp() * (there - here)).sum(-1)}
@@ -78,7 +84,11 @@ def main() -> None:
             seconds = in_turns(work, given.rounds)
             memory = {what: extra_bytes(run) for what, run in work.items()}
             wanted = exact(given_[0][:64], given_[1][:64], given_[2], targets[:64])
-            off = {what: (run()[:64] - wanted[what[:3].strip(":")]).abs().max().item() for what, run in work.items() if ":" in what}
+            off = {
+                what: (run()[:64] - wanted[what[:3].strip(":")]).abs().max().item()
+                for what, run in work.items()
+                if ":" in what
+            }
         baselines = {"NLL": "NLL: logits + cross_entropy", "KL": "KL: logits + kl_div"}
         figures[name] = {}
         for what, took in seconds.items():
