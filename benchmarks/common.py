@@ -22,22 +22,26 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def in_turns(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
+def in_turns(work: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, dict[str, float]]:
     """Seconds of each: ``{"cpu", "best", "median"}``, the least of the processor, the least and the median of the clock.
 
     All are run in turns: on a shared machine a quiet minute favours none, and with one thread the processor's seconds,
-    page faults included, hardly know what else is running. A first round warms up and does not count.
+    page faults included, hardly know what else is running. The first rounds, ``warm_up`` of them, do not count.
     """
     clock: dict[str, list[float]] = {name: [] for name in work}
     cpu: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(1 + rounds):
+    for _ in range(warm_up + rounds):
         for name, run in work.items():
             began, begin = time.process_time(), time.perf_counter()
             run()
             clock[name].append(time.perf_counter() - begin)
             cpu[name].append(time.process_time() - began)
     return {
-        name: {"cpu": min(cpu[name][1:]), "best": min(taken[1:]), "median": statistics.median(taken[1:])}
+        name: {
+            "cpu": min(cpu[name][warm_up:]),
+            "best": min(taken[warm_up:]),
+            "median": statistics.median(taken[warm_up:]),
+        }
         for name, taken in clock.items()
     }
 

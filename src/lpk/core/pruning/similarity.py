@@ -9,10 +9,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+#: Positions whose states are compared at a time: of 31 depths 576 wide 4.6 MB in float64, three times as fast as all.
+POSITIONS = 32
+
+
 def cosines(states: Iterable[Tensor], positions: Tensor) -> Tensor:
     """Cosine similarity of every two states at the chosen positions, from one pass over the layers.
 
-    In float64: the arc cosine of a float32 cosine near 1 is off by up to 3e-4, more than neighbouring layers differ.
+    In float64: the arc cosine of a float32 cosine near 1 is off by up to 3e-4, more than neighbouring layers differ. The
+    states themselves are kept as they come, in the model's precision.
 
     Args:
         states: tensors of (sequences, tokens, hidden), one for each depth.
@@ -22,7 +27,13 @@ def cosines(states: Iterable[Tensor], positions: Tensor) -> Tensor:
         (depths, depths, chosen positions), float64, within -1 and 1.
     """
     import torch
-    from torch.nn.functional import normalize
 
-    directions = torch.stack([normalize(state[positions].double(), dim=-1) for state in states])
-    return torch.einsum("aph,bph->abp", directions, directions).clamp(-1, 1)
+    kept = [state[positions] for state in states]
+
+    def some(begin: int) -> Tensor:
+        block = torch.stack([state[begin : begin + POSITIONS] for state in kept], 1).double()
+        products = block @ block.mT
+        lengths = products.diagonal(dim1=1, dim2=2).sqrt().clamp_min(torch.finfo(products.dtype).tiny)
+        return (products / lengths[:, :, None] / lengths[:, None, :]).clamp_(-1, 1)
+
+    return torch.cat([some(begin) for begin in range(0, len(kept[0]), POSITIONS)]).permute(1, 2, 0)

@@ -31,10 +31,12 @@ class Angular(Scorer[AngularOptions]):
 
         from lpk.core.pruning.similarity import cosines
 
-        per_batch = [
-            cosines(stack.states(batch), self._positions(batch)).arccos() / pi for batch in calibration.batches()
-        ]
-        return LayerScores.from_pairs(torch.cat(per_batch, dim=-1).mean(-1).tolist())
+        sums, tokens = [], 0
+        for batch in calibration.batches():
+            positions = self._positions(batch)
+            sums.append(cosines(stack.states(batch), positions).arccos().sum(-1) / pi)
+            tokens += int(positions.sum())
+        return LayerScores.from_pairs((torch.stack(sums).sum(0) / tokens).tolist())
 
     def _positions(self, batch: Batch) -> Tensor:
         """(sequences, tokens), bool."""

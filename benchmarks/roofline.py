@@ -1,0 +1,171 @@
+"""How near the evaluator's inner loop is to the matrix-product rate of this machine, and where the time goes.
+
+    python benchmarks/roofline.py
+
+The inner loop is what a mask costs on one sequence: embedding, every layer, losses. The roofline is the same products
+alone (same shapes, same precision, into memory that is there already). Floating-point operations are those of all
+products, attention's included (half of them: it is causal). ``plain forward`` is the baseline: the model's own forward,
+logits and ``cross_entropy``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from common import arguments, in_turns, report
+from torch.nn.functional import cross_entropy
+from torch.profiler import ProfilerActivity, profile
+
+from lpk.core.contracts import Batch
+from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.stack import LayerStack
+
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::linear", "aten::bmm", "mkldnn")
+ATTENTION = ("scaled_dot_product", "flash_attention")
+
+
+class Loop:
+    """A model and a sequence, and what is done with them."""
+
+    def __init__(self, model: str, dtype: str, tokens: int) -> None:
+        self.stack = LayerStack(ModelSpec(model, dtype=dtype).load())
+        vocabulary = self.stack.model.config.get_text_config().vocab_size
+        ids = torch.randint(0, vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0))
+        self.batch = Batch(ids, torch.tensor([tokens]))
+        if self.stack.head is None:
+            raise SystemExit(f"{model}: its head is no linear one; the roofline is not defined for it")
+        self.shapes = self._shapes()
+
+    def layers(self) -> torch.Tensor:
+        """Embedding and every layer."""
+        start = self.stack.start(self.batch)
+        hidden = start.hidden
+        for layer in range(self.stack.layers):
+            hidden = self.stack.layer(layer, hidden, start)
+        return hidden
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The losses."""
+        return self.stack.outputs(self.batch, hidden).token_nll()
+
+    def evaluate(self) -> torch.Tensor:
+        """The inner loop."""
+        return self.head(self.layers())
+
+    def plain(self) -> torch.Tensor:
+        """The same by the plainest means."""
+        logits = self.stack.model(self.batch.ids, use_cache=False).logits[0, :-1]
+        return cross_entropy(logits.float(), self.batch.ids[0, 1:], reduction="none")
+
+    def _shapes(self) -> list[tuple[int, torch.Tensor]]:
+        """(rows, weight) of every product with a weight, as they are met."""
+        met: list[tuple[int, torch.Tensor]] = []
+
+        def note(module: torch.nn.Linear, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            met.append((output[..., 0].numel(), module.weight))
+
+        hooks = [
+            m.register_forward_hook(note)
+            for layer in self.stack.modules
+            for m in layer.modules()
+            if isinstance(m, torch.nn.Linear)
+        ]
+        self.layers()
+        for hook in hooks:
+            hook.remove()
+        head = self.stack.head
+        assert head is not None
+        return met + [
+            (self.batch.ids.shape[1] - 1, block.to(getattr(torch, head.products))) for block in head.weight.split(1024)
+        ]
+
+    def products(self) -> None:
+        """The products alone."""
+        for left, weight, result in self.operands:
+            torch.mm(left, weight.T, out=result)
+
+    @property
+    def operands(self) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """What is multiplied; operands of one shape share memory, as they do in a model."""
+        if not hasattr(self, "_operands"):
+            lefts = {(rows, w.shape[1], w.dtype): torch.randn(rows, w.shape[1]).to(w.dtype) for rows, w in self.shapes}
+            results = {
+                (rows, w.shape[0], w.dtype): torch.empty(rows, w.shape[0], dtype=w.dtype) for rows, w in self.shapes
+            }
+            self._operands = [
+                (lefts[rows, w.shape[1], w.dtype], w, results[rows, w.shape[0], w.dtype]) for rows, w in self.shapes
+            ]
+        return self._operands
+
+    def gflop(self) -> dict[str, float]:
+        """Operations of the products with weights, and of attention, in 1e9."""
+        config = self.stack.model.config.get_text_config()
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        attention = self.stack.layers * 2 * self.batch.ids.shape[1] ** 2 * width * config.num_attention_heads
+        return {"products": sum(2 * rows * w.numel() for rows, w in self.shapes) / 1e9, "attention": attention / 1e9}
+
+    def where(self) -> dict[str, float]:
+        """Seconds by what they were spent on: of each kind the least of three passes."""
+        passes = [self._where() for _ in range(3)]
+        return {kind: min(spent[kind] for spent in passes) for kind in passes[0]}
+
+    def _where(self) -> dict[str, float]:
+        with profile(activities=[ProfilerActivity.CPU]) as layers:
+            hidden = self.layers()
+        with profile(activities=[ProfilerActivity.CPU]) as head:
+            self.head(hidden)
+        others = "norms, rotary, activations, residuals"
+        spent = dict.fromkeys(("projections", "attention", others, "head: product", "head: the rest"), 0.0)
+        for event in layers.key_averages():
+            kind = "projections" if event.key.startswith(PRODUCTS) else others
+            kind = "attention" if any(word in event.key for word in ATTENTION) else kind
+            spent[kind] += event.self_cpu_time_total / 1e6
+        for event in head.key_averages():
+            kind = "head: product" if event.key.startswith(PRODUCTS) else "head: the rest"
+            spent[kind] += event.self_cpu_time_total / 1e6
+        return spent
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.set_defaults(threads=0, rounds=3)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--dtypes", default="float32,bfloat16")
+    given = parser.parse_args()
+    everything = torch.get_num_threads()
+    figures: dict[str, Any] = {"model": given.model, "tokens": given.tokens}
+    rows: list[list[Any]] = []
+    with torch.inference_mode():
+        for dtype in given.dtypes.split(","):
+            loop = Loop(given.model, dtype, given.tokens)
+            gflop = loop.gflop()
+            for threads in [given.threads] if given.threads else sorted({1, everything}):
+                torch.set_num_threads(threads)
+                seconds = in_turns(
+                    {"plain forward": loop.plain, "lpk": loop.evaluate, "products alone": loop.products}, given.rounds
+                )
+                key = "cpu" if threads == 1 else "best"
+                roof = gflop["products"] / seconds["products alone"][key]
+                rates = {name: sum(gflop.values()) / seconds[name][key] for name in ("plain forward", "lpk")}
+                where = loop.where()
+                figures[f"{dtype}, {threads} threads"] = {
+                    "gflop": gflop, "seconds": seconds, "roofline_gflops": roof, "gflops": rates,
+                    "share_of_roofline": {name: rate / roof for name, rate in rates.items()}, "where": where,
+                }  # fmt: skip
+                name = f"{dtype}, {threads} thread{'s'[: threads > 1]}"
+                rows.append([f"{name}: products alone", seconds["products alone"][key], roof, ""])
+                rows += [
+                    [f"{name}: {who}", seconds[who][key], rate, f"{rate / roof:.0%}"] for who, rate in rates.items()
+                ]
+                where["Python and what is between"] = max(0.0, seconds["lpk"]["best"] - sum(where.values()))
+                whole = sum(where.values())
+                rows += [[f"    {what}", taken, "", f"{taken / whole:.0%} of lpk"] for what, taken in where.items()]
+    columns = ["", "s a sequence", "GFLOP/s", "of the roofline"]
+    title = f"{given.model}, {given.tokens} tokens; processor seconds with one thread, else the clock's"
+    report(figures, title, columns, rows, given.out)
+
+
+if __name__ == "__main__":
+    main()

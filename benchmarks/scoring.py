@@ -1,0 +1,130 @@
+"""Every distance d(l, l+n) from one pass, against one pass for each n.
+
+    python benchmarks/scoring.py
+
+The baseline is how the published script for angular distances works (PruneMe): for each n a forward pass that keeps all
+hidden states, then the distances of that n. ``plain forward`` is one pass without the head, the least that any scorer
+needs: ``lpk`` must cost under 1.15 of it.
+"""
+
+from __future__ import annotations
+
+from math import pi
+from typing import Any
+
+import torch
+from common import arguments, extra_bytes, in_turns, report
+
+from lpk.core.contracts import Scorer
+from lpk.core.pruning.calibration import Sequences
+from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.stack import LayerStack
+from lpk.core.registry import installed
+
+SCORERS = {
+    "angular, last token": ("angular", {"tokens": "last"}),
+    "angular, all tokens": ("angular", {"tokens": "all"}),
+    "block influence": ("block-influence", {}),
+}
+
+
+class Baseline:
+    """One pass for each n."""
+
+    def __init__(self, stack: LayerStack, sequences: Sequences, most: int) -> None:
+        self.stack, self.sequences, self.most = stack, sequences, most
+
+    def angular(self, tokens: str) -> list[list[float]]:
+        """``[n - 1][l]``: the mean angle between states l and l + n, of the last token or of all."""
+        return [self._of(n, tokens) for n in range(1, self.most + 1)]
+
+    def _of(self, n: int, tokens: str) -> list[float]:
+        sums = torch.zeros(self.stack.layers + 1 - n, dtype=torch.float64)
+        count = 0
+        for batch in self.sequences.batches():
+            states = self.stack.model(batch.ids, use_cache=False, output_hidden_states=True).hidden_states
+            chosen = [state[0, -1:] if tokens == "last" else state[0] for state in states]
+            for layer in range(len(sums)):
+                one, other = chosen[layer].double(), chosen[layer + n].double()
+                cosine = torch.nn.functional.cosine_similarity(one, other, dim=-1).clamp(-1, 1)
+                sums[layer] += (cosine.arccos() / pi).sum()
+            count += len(chosen[0])
+        return [float(value) for value in sums / count]
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.set_defaults(rounds=3)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--sequences", type=int, default=1)
+    parser.add_argument("--length", type=int, default=512)
+    parser.add_argument("--most", type=int, default=16, help="the baseline's n goes from 1 to this")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    stack = LayerStack(ModelSpec(given.model).load())
+    vocabulary = stack.model.config.get_text_config().vocab_size
+    ids = torch.randint(0, vocabulary, (given.sequences, given.length), generator=torch.Generator().manual_seed(0))
+    sequences = Sequences("random", tuple(ids.int().numpy()))
+    baseline = Baseline(stack, sequences, given.most)
+    found: dict[str, Any] = {}
+
+    def scored(name: str) -> None:
+        plugin, options = SCORERS[name]
+        scorer = installed().find("scorer", plugin).create(options)
+        assert isinstance(scorer, Scorer)
+        found[name] = scorer.score(stack, sequences)
+
+    def plain() -> None:
+        for batch in sequences.batches():
+            stack.model.base_model(batch.ids, use_cache=False)
+
+    def one_pass_for_each_n(tokens: str) -> None:
+        found[tokens] = baseline.angular(tokens)
+
+    work = {"plain forward": plain, **{f"lpk: {name}": (lambda name=name: scored(name)) for name in SCORERS}}
+    baselines = {
+        f"one pass for each n to {given.most}: angular, {name}": (lambda tokens=tokens: one_pass_for_each_n(tokens))
+        for tokens, name in (("last", "last token"), ("all", "all tokens"))
+    }
+    with torch.inference_mode():
+        # The baseline is long, and far away: once is enough.
+        seconds = {**in_turns(work, given.rounds), **in_turns(baselines, 1, warm_up=0)}
+        memory = {name: extra_bytes(run) for name, run in work.items()}
+        baseline.most = 1  # the next n holds no more
+        memory |= {
+            name: extra_bytes(lambda tokens=tokens: baseline.angular(tokens))
+            for name, tokens in zip(baselines, ("last", "all"), strict=True)
+        }
+    # Up to the last state: transformers' own last one has been through the final norm.
+    off = {
+        tokens: max(
+            abs(theirs - found[f"angular, {name}"].run(layer, n))
+            for n, of in enumerate(found[tokens], 1)
+            for layer, theirs in enumerate(of[:-1])
+        )
+        for tokens, name in (("last", "last token"), ("all", "all tokens"))
+    }
+    figures = {
+        "model": given.model, "sequences": given.sequences, "length": given.length,
+        "seconds": seconds, "extra_bytes": memory, "largest_difference": off,
+        "over_plain_forward": {name: taken["cpu"] / seconds["plain forward"]["cpu"] for name, taken in seconds.items()},
+    }  # fmt: skip
+    rows: list[list[Any]] = [
+        [
+            name,
+            taken["cpu"],
+            taken["best"],
+            f"{taken['cpu'] / seconds['plain forward']['cpu']:.2f}",
+            f"{memory[name] / 1e6:.0f}",
+        ]
+        for name, taken in seconds.items()
+    ]
+    title = (
+        f"{given.model}, {given.sequences} x {given.length} tokens, {given.threads} thread(s); "
+        f"largest difference {max(off.values()):.1e}"
+    )
+    report(figures, title, ["", "CPU s", "s", "of a plain forward (CPU)", "extra MB"], rows, given.out)
+
+
+if __name__ == "__main__":
+    main()
