@@ -112,7 +112,7 @@ def test_unknown_names_and_options() -> None:
     with pytest.raises(UsageError, match=r"option 'trials'.*integer.*'many'"):
         entry.options({"trials": "many"})
     with pytest.raises(UsageError, match="it has none"):
-        registry.find("searcher", "greedy").options({"x": 1})
+        registry.find("searcher", "deepest").options({"x": 1})
 
 
 def test_no_plugins_at_all_is_explained() -> None:
