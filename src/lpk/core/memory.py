@@ -27,8 +27,15 @@ def parse_bytes(text: str) -> int:
     return size
 
 
-def available_memory() -> int:
-    """Bytes that this process can still take: the least of what machine, control groups and resource limits leave."""
+def available_memory(device: str = "cpu") -> int:
+    """Bytes that this process can still take on a device.
+
+    Of the machine's own memory: the least of what it has, and control groups and resource limits leave.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
     import psutil
 
     return max(0, min([psutil.virtual_memory().available, *_left_by_groups(), *_left_by_limits()]))

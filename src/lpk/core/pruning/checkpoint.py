@@ -8,8 +8,9 @@ every list of layer indices, and each module's own ``layer_idx``, by which it fi
 from __future__ import annotations
 
 import copy
+import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,10 +96,11 @@ def save(
     require_space(into.parent, checkpoint_bytes(stack, mask, dtype) + 10_000_000, "the pruned model")
     with whole_directory(into) as folder:
         stored = storage_dtype(stack, dtype)
+        sources = {id(p): name for name, p in stack.model.named_parameters()}
         with without_layers(stack, mask) as model:
             if stack.streamed:
                 model.save_pretrained(folder, state_dict={})  # all but the weights
-                _copy_weights(stack, stack.streamed, mask, folder, stored)
+                _copy_weights(stack.streamed, sources, folder, stored)
             else:
                 model.save_pretrained(folder, state_dict=_cast(model, stored))
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -149,35 +151,37 @@ def _brings_code(model: PreTrainedModel) -> bool:
     return type(model).__module__.startswith("transformers_modules.")
 
 
-def _copy_weights(stack: LayerStack, streamed: Streamed, mask: LayerMask, folder: Path, dtype: torch.dtype) -> None:
-    """Write a streamed model's remaining weights, a part of a tensor at a time, as ``save_pretrained`` would name them.
+def _copy_weights(streamed: Streamed, sources: Mapping[int, str], folder: Path, dtype: torch.dtype) -> None:
+    """Write what is left of a streamed model, a part of a weight at a time, into the file that ``save_pretrained`` writes.
 
-    The stack's model lacks the removed layers already.
+    Args:
+        sources: the name that each parameter, by its ``id``, has in the dense model.
     """
     import torch
     from huggingface_hub import split_torch_state_dict_into_shards
 
     from lpk.core.pruning.tensor_files import write_tensors
 
-    model = stack.model
+    model = streamed.model
     weights = {name: t for name, t in model.state_dict().items() if name not in model.all_tied_weights_keys}
-    floating = {name for name, p in model.named_parameters() if p.dtype == model.dtype}
-    empty = {
-        name: torch.empty(t.shape, dtype=dtype if name in floating else t.dtype, device="meta")
+    parameters = dict(model.named_parameters())
+    cast = {name for name, p in parameters.items() if p.dtype == model.dtype}
+    shapes = {
+        name: torch.empty(t.shape, dtype=dtype if name in cast else t.dtype, device="meta")
         for name, t in weights.items()
     }
-    places = {f"{stack.path}.{place}.": f"{stack.path}.{layer}." for place, layer in enumerate(mask.kept)}
 
     def parts(name: str) -> Iterator[Tensor]:
-        place = name[: name.index(".", len(stack.path) + 1) + 1] if name.startswith(f"{stack.path}.") else ""
-        source = places.get(place, place) + name[len(place) :]
-        return (part.to(empty[name].dtype) for part in streamed.parts(source, weights[name]))
+        source = sources[id(parameters[name])] if name in parameters else name
+        return (part.to(shapes[name].dtype) for part in streamed.parts(source, weights[name]))
 
-    shards = split_torch_state_dict_into_shards(empty, filename_pattern="model{suffix}.safetensors", max_shard_size=SHARD)
+    shards = split_torch_state_dict_into_shards(
+        shapes, filename_pattern="model{suffix}.safetensors", max_shard_size=SHARD
+    )
     for file, names in shards.filename_to_tensors.items():
-        write_tensors(folder / file, {name: (empty[name].dtype, empty[name].shape) for name in names}, parts)
+        write_tensors(folder / file, {name: (shapes[name].dtype, shapes[name].shape) for name in names}, parts)
     if shards.is_sharded:
-        total = {"total_parameters": sum(p.numel() for p in model.parameters()), **shards.metadata}
+        total = {"total_parameters": model.num_parameters(), **shards.metadata}
         index = {"metadata": total, "weight_map": shards.tensor_to_filename}
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
@@ -191,9 +195,8 @@ def _prove(stack: LayerStack, mask: LayerMask, folder: Path) -> None:
     with torch.inference_mode():
         masked = stack.masked_logits(probe, mask)
         with stack.streamed.released() if stack.streamed else nullcontext():
-            again = _reload(stack, folder)
-            reloaded = again(probe.ids, use_cache=False).logits
-            del again
+            reloaded = _reload(stack, folder)(probe.ids, use_cache=False).logits
+            gc.collect()  # a model refers to itself; its memory is wanted again
     if not torch.equal(masked, reloaded):
         worst = (masked - reloaded).abs().max().item()
         kind = type(stack.model).__name__
@@ -214,7 +217,7 @@ def _reload(stack: LayerStack, folder: Path) -> PreTrainedModel:
     trusted, dtype = _brings_code(stack.model), str(stack.model.dtype).removeprefix("torch.")
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     files = sorted(folder.glob("*.safetensors"))
-    return open_streamed(str(folder), files, config, dtype, str(stack.model.device), trusted=trusted).model
+    return open_streamed(str(folder), files, config, dtype, stack.streamed.device, trusted=trusted).model
 
 
 def parameters(stack: LayerStack, mask: LayerMask) -> int:

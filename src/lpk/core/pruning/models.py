@@ -168,9 +168,11 @@ class ModelSpec:
         """
         from transformers.utils import cached_file
 
+        from lpk.core.pruning.streaming import refused
+
         location, arguments = self._arguments()
         if "gguf_file" in arguments:
-            raise UsageError("it cannot be streamed: its weights are packed in a GGUF file, not in safetensors")
+            raise refused("its weights are in a GGUF file, not in safetensors")
 
         def find(name: str) -> str | None:
             return cached_file(location, name, _raise_exceptions_for_missing_entries=False)  # type: ignore[no-any-return]
@@ -178,7 +180,7 @@ class ModelSpec:
         if whole := find("model.safetensors"):
             return [Path(whole)]
         if not (index := find("model.safetensors.index.json")):
-            raise UsageError("it cannot be streamed: it has neither model.safetensors nor model.safetensors.index.json")
+            raise refused("it has neither model.safetensors nor model.safetensors.index.json")
         try:
             names = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -188,17 +190,28 @@ class ModelSpec:
             raise UsageError(f"{lacking[0]} is missing, which its index of tensors names")
         return [Path(path) for path in found.values() if path]
 
-    def weight_bytes(self) -> int:
-        """How much memory its weights take in this precision, told from the headers of its files; 0 if they do not say."""
+    def why_streamed(self, stream: str, memory: int) -> str:
+        """Why its layers' weights should stay on the disk, in words; empty if they should be in memory.
+
+        Args:
+            stream: ``always``, ``never``, or ``auto``: if the weights would not leave a fifth of the memory free.
+            memory: bytes that may be taken.
+        """
         import torch
 
         from lpk.core.pruning.tensor_files import TensorFiles
 
+        if stream != "auto":
+            return "as asked" if stream == "always" else ""
         try:
-            tensors = TensorFiles(self.weight_files()).tensors.values()
-        except UsageError:
-            return 0
-        return sum(stored.elements for stored in tensors) * getattr(torch, self.dtype).itemsize  # type: ignore[no-any-return]
+            with _explained(self.name):
+                tensors = TensorFiles(self.weight_files()).tensors.values()
+        except UsageError:  # no safetensors: what is wrong with that, if anything is, loading says
+            return ""
+        size = sum(stored.elements for stored in tensors) * getattr(torch, self.dtype).itemsize
+        if size <= 0.8 * memory:
+            return ""
+        return f"its weights take {size / 1e9:.1f} GB in {self.dtype}, and {memory / 1e9:.1f} GB of memory may be taken"
 
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The model's tokenizer, if it has one.

@@ -16,9 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.contracts import LayerScores, Objective, Problem
+from lpk.core.contracts import Calibration, LayerScores, Objective, Problem
 from lpk.core.errors import EnvironmentMissing, PluginError, UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
+from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.mask import ranges
@@ -76,10 +77,22 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     }
 
 
-def execute(recipe: Recipe, registry: Registry, out: Path, progress: Progress) -> dict[str, Any]:
+def execute(
+    recipe: Recipe,
+    registry: Registry,
+    out: Path,
+    progress: Progress,
+    *,
+    stream: str = "auto",
+    memory: int | None = None,
+) -> dict[str, Any]:
     """Run a recipe in a folder, going on from whatever an earlier process left there.
 
     A complete run is told again as it was recorded, if its model and data are still the same files.
+
+    Args:
+        stream: whether layers' weights stay on the disk: ``always``, ``never``, or ``auto``. The results are the same.
+        memory: bytes that may be taken; by default what the machine has left.
 
     Returns:
         ``{"run": ..., "cost": ...}``: what ``run.json`` and ``cost.json`` then say.
@@ -97,8 +110,8 @@ def execute(recipe: Recipe, registry: Registry, out: Path, progress: Progress) -
             progress.stage(f"{out} is complete; this is what it recorded (another --out runs anew)")
             return finished
         corpora = _corpora(recipe)
-        run = _Run(recipe, parts, _spec(recipe), out, progress)
-        run.load(*corpora)
+        run = _Run(recipe, parts, _spec(recipe), out, progress, memory)
+        run.load(*corpora, stream)
         facts = run.facts()
         require_space(out, run.space(), "this run")
         directory.begin(facts)
@@ -125,14 +138,15 @@ class _Run:
     outcome: Outcome
     cost: dict[str, Any]
 
-    def __init__(self, recipe: Recipe, parts: Parts, spec: ModelSpec, out: Path, progress: Progress) -> None:
+    def __init__(
+        self, recipe: Recipe, parts: Parts, spec: ModelSpec, out: Path, progress: Progress, memory: int | None
+    ) -> None:
         self.recipe, self.parts, self.spec, self.out, self.progress = recipe, parts, spec, out, progress
+        self.memory = memory or available_memory(spec.device)
         self.seconds: dict[str, float] = {}
 
-    def load(self, given: Corpus, other: Corpus) -> None:
+    def load(self, given: Corpus, other: Corpus, stream: str) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
-        from lpk.core.pruning.stack import LayerStack
-
         if self.spec.name in CATALOG:
             CATALOG[self.spec.name].pull(self.progress)
         layers = self.spec.layer_count()
@@ -144,7 +158,7 @@ class _Run:
             whole = other is not given
             held_out = other.held_out(self.tokenizer, after.sequences, asked.length, whole=whole)
             self.stored = self.spec.stored_dtype()
-            self.stack = LayerStack(self.spec.load())
+            self.stack = self._stack(stream)
         if self.stack.layers != layers:
             message = f"its configuration says {layers} layers, its forward pass runs {self.stack.layers}"
             raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
@@ -153,13 +167,24 @@ class _Run:
         self.calibration = replace(calibration, device=self.spec.device)
         self.held_out = replace(held_out, device=self.spec.device)
 
+    def _stack(self, stream: str) -> LayerStack:
+        """The model, in memory or streamed."""
+        from lpk.core.pruning.stack import LayerStack
+
+        reason = self.spec.why_streamed(stream, self.memory)
+        if not reason:
+            return LayerStack(self.spec.load())
+        self.progress.stage(f"Streaming the layers of {self.spec.name}: {reason}")
+        streamed = self.spec.stream()
+        return LayerStack(streamed.model, streamed)
+
     def facts(self) -> dict[str, Any]:
         """Every input, version and fingerprint: what ``run.json`` says from the beginning on."""
         from lpk.core.pruning.models import fingerprint
 
         stack = self.stack
         with self._stage("fingerprint", "Fingerprinting the model"):
-            weights = fingerprint(stack.model)
+            weights = stack.streamed.fingerprint if stack.streamed else fingerprint(stack.model)
         packages = sorted({"lpk", "torch", "transformers", *self.parts.distributions})
         return {
             "schema_version": 1,
@@ -209,10 +234,23 @@ class _Run:
         else:
             blamed = blaming(f"scorer {described['name']}")
             with self._stage("score", f"Scoring layers: {described['name']}"), torch.inference_mode(), blamed:
-                scores = self.parts.scorer.score(self.stack, self.calibration)
+                scores = self.parts.scorer.score(self.stack, self._scored())
             _check_scores(described["name"], scores, self.stack.layers)
             write_json(path, {"scorer": described, "layers": scores.layers, "runs": scores.runs})
         self.problem = replace(self.problem, scores=scores)
+
+    def _scored(self) -> Calibration:
+        """The calibration sequences as a scorer gets them: of a streamed model, as many together as memory has room for.
+
+        A scorer may keep every layer's states; half of what is left is for those, the rest for what it makes of them.
+        """
+        from lpk.core.pruning.calibration import Together
+
+        stack = self.stack
+        if not stack.streamed:
+            return self.calibration
+        token = (stack.layers + 1) * stack.hidden_size * stack.model.dtype.itemsize
+        return Together(self.calibration, max(0, self.memory - stack.streamed.bytes) // 2 // token)
 
     def search(self) -> None:
         """Drive the searcher to its end."""
@@ -269,13 +307,16 @@ class _Run:
             checkpoint.save(self.stack, mask, self.tokenizer, self.out / "model", card, self.stored)
             recipe = checkpoint.mergekit_recipe(base or self.spec.name, mask, self.spec.dtype)
             write_text(self.out / "mergekit.yml", recipe)
-        with self._stage("speed", "Measuring tokens per second"):
-            smaller = checkpoint.load(self.out / "model", self.stack.model)
-            speed = tokens_per_second({"dense": self.stack.model, "pruned": smaller})
+        speed = None  # of a streamed model: that would be the disk's
+        if not self.stack.streamed:
+            with self._stage("speed", "Measuring tokens per second"):
+                smaller = checkpoint.load(self.out / "model", self.stack.model)
+                speed = tokens_per_second({"dense": self.stack.model, "pruned": smaller})
         self.cost = {
             **vars(self.memo.cost()),
             "measurements_found_in_memo": self.found,
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
+            "streamed": bool(self.stack.streamed),
             "tokens_per_second": speed,
             "input_files": _input_files(self.recipe),
             "model_file_bytes": sum(file.stat().st_size for file in (self.out / "model").glob("*.safetensors")),

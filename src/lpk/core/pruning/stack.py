@@ -47,6 +47,7 @@ class LayerStack:
     Attributes:
         model: the dense model, in eval mode; nothing here changes its parameters.
         path: where its list of layers is, e.g. ``"model.layers"``.
+        hidden_size: numbers in the hidden state of one token.
         streamed: where the layers' weights come from, if they are not in memory.
         shares_prefixes: whether layers can be replayed one by one. Where they share state that replay cannot carry
             (keys and values of another layer, say), masks are evaluated by whole-model forwards instead.
@@ -64,6 +65,7 @@ class LayerStack:
         self.path = watched.path
         self.modules: list[nn.Module] = list(model.get_submodule(watched.path).children())
         self._gives_tuple = watched.gives_tuple
+        self.hidden_size: int = watched.states[0].shape[-1]
         self.shares_prefixes = self._replays(watched)
         if not self.shares_prefixes:
             self._check_causal(watched)
@@ -104,10 +106,18 @@ class LayerStack:
         output = self.modules[index](hidden, *args, **kwargs)
         return output[0] if self._gives_tuple else output  # type: ignore[no-any-return]
 
-    def expect(self, order: Sequence[int]) -> None:
-        """Layers will be run in this order, over and over (at first: in their own): a streamed model reads ahead by it."""
-        if self.streamed:
-            self.streamed.window.order = order
+    @contextmanager
+    def running(self, order: Sequence[int]) -> Iterator[None]:
+        """Within this context these layers are run, in this order, over and over: a streamed model reads ahead by it."""
+        if self.streamed is None:
+            yield
+            return
+        window = self.streamed.window
+        before, window.order = window.order, order
+        try:
+            yield
+        finally:
+            window.order = before
 
     def states(self, batch: Batch) -> Iterator[Tensor]:
         """See :meth:`lpk.core.contracts.Stack.states`.
@@ -140,7 +150,7 @@ class LayerStack:
         Raises:
             UsageError: the model cannot run without one of those layers.
         """
-        with self._stubbed(lambda _index, hidden, _args, _kwargs: hidden, mask.removed):
+        with self.running(mask.kept), self._stubbed(lambda _index, hidden, _args, _kwargs: hidden, mask.removed):
             try:
                 return self._forward(batch, slice(0, None))
             except (KeyError, IndexError, AttributeError) as error:
@@ -199,13 +209,12 @@ class LayerStack:
                 return False
             self._check_blind(states[0], other.hidden)
             backwards = range(self.layers)[::-1]
-            self.expect(backwards)
-            for index in backwards:
-                if not torch.equal(self.layer(index, states[index], start), states[index + 1]):
-                    return False
-                ended = torch.cat([states[index][:, :-1], other.hidden[:, -1:]], 1)
-                self._check_blind(states[index + 1], self.layer(index, ended, other))
-            self.expect(range(self.layers))
+            with self.running(backwards):
+                for index in backwards:
+                    if not torch.equal(self.layer(index, states[index], start), states[index + 1]):
+                        return False
+                    ended = torch.cat([states[index][:, :-1], other.hidden[:, -1:]], 1)
+                    self._check_blind(states[index + 1], self.layer(index, ended, other))
             logits = self.logits(batch, states[-1], slice(0, None))
             ended = torch.cat([states[-1][:, :-1], other.hidden[:, -1:]], 1)
             self._check_blind(logits, self.logits(batch, ended, slice(0, None)))

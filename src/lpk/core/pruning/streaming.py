@@ -42,6 +42,7 @@ class Window:
         self.bytes_read, self.seconds_reading, self.seconds_waiting = 0, 0.0, 0.0
         self._files, self._path, self._layers, self._device = files, path, layers, device
         self._empty = [dict(layer.named_parameters()) for layer in layers]
+        self._largest = max(_ends(parameters)[-1] for parameters in self._empty)
         self._memory: list[Tensor | None] = [None, None]  # of the layer that is held, of the one that is read
         self._held: int | None = None
         self._reading: tuple[int, Future[dict[str, Tensor]]] | None = None
@@ -66,6 +67,11 @@ class Window:
         self._held = index
         self._memory.reverse()
         self._start(self._after(index))
+
+    @property
+    def bytes(self) -> int:
+        """Of memory, for both layers."""
+        return 2 * self._largest
 
     def release(self) -> None:
         """Take no memory until the next layer is to be held."""
@@ -114,8 +120,7 @@ class Window:
         import torch
 
         if self._memory[1] is None:
-            size = max(_ends(parameters)[-1] for parameters in self._empty)
-            self._memory[1] = torch.empty(size, dtype=torch.uint8, device=self._device)
+            self._memory[1] = torch.empty(self._largest, dtype=torch.uint8, device=self._device)
         block, parameters = self._memory[1], self._empty[index]
         begins = [0, *_ends(parameters)]
         return {
@@ -138,11 +143,12 @@ class Streamed:
 
     Attributes:
         model: the model itself. A layer that is not running has no weights: its parameters are on the ``meta`` device.
+        device: where it computes.
         window: what is read, and when.
         fingerprint: of the model, as :func:`lpk.core.pruning.models.fingerprint` tells it.
     """
 
-    fingerprint = ""
+    fingerprint: str
 
     def __init__(self, model: PreTrainedModel, files: TensorFiles, device: str) -> None:
         """Load everything outside the layers, and make the layers fetch their weights.
@@ -153,7 +159,7 @@ class Streamed:
         Raises:
             UsageError: the files do not hold the model's weights one for one.
         """
-        self.model, self._files, self._device = model.requires_grad_(False), files, device
+        self.model, self._files, self.device = model.requires_grad_(False), files, device
         path, layers = _largest_list(model)
         within = {f"{path}.{i}.{name}" for i, layer in enumerate(layers) for name, _ in layer.named_parameters()}
         self._expected = model.state_dict()
@@ -163,9 +169,16 @@ class Streamed:
             raise _missing(missing)
         model._apply(lambda tensor: tensor if tensor.is_meta else tensor.to(device))
         self._load_outside()
+        self._survives: dict[torch.dtype, bool] = {}
         self.window = Window(files, path, layers, device)
         for index, layer in enumerate(layers):
             layer.forward = _fetching(self.window, index, layer.forward)  # type: ignore[method-assign]
+
+    @property
+    def bytes(self) -> int:
+        """How much memory its weights take at most: what is outside the layers, and two of them."""
+        outside = {t.data_ptr(): t.numel() * t.dtype.itemsize for t in self.model.state_dict().values() if not t.is_meta}
+        return sum(outside.values()) + self.window.bytes
 
     def parts(self, name: str, tensor: Tensor) -> Iterator[Tensor]:
         """A weight's elements in order, a part at a time, in the model's precision.
@@ -186,6 +199,11 @@ class Streamed:
 
     def survives(self, dtype: torch.dtype) -> bool:
         """Whether every weight can be stored in this precision without loss, as it mostly is already."""
+        if dtype not in self._survives:
+            self._survives[dtype] = self._check_survives(dtype)
+        return self._survives[dtype]
+
+    def _check_survives(self, dtype: torch.dtype) -> bool:
         import torch
 
         precision, stored = self.model.dtype, self._files.tensors
@@ -210,7 +228,7 @@ class Streamed:
         here = [name for name in self._outside if name in self._files.tensors]
         weights = {}
         for name in here:
-            weights[name] = torch.empty_like(self._outside[name], device=self._device)
+            weights[name] = torch.empty_like(self._outside[name], device=self.device)
             self._files.read(name, weights[name])
         self.model.load_state_dict(weights, assign=True, strict=False)
         missing = set(self._outside) - set(here)
@@ -236,7 +254,7 @@ def open_streamed(
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     if getattr(config, "quantization_config", None) is not None:
-        raise _refused("its weights are quantised")
+        raise refused("its weights are quantised")
     files = TensorFiles(paths)
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=trusted)
@@ -268,7 +286,7 @@ def _largest_list(model: nn.Module) -> tuple[str, list[nn.Module]]:
 
     lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
     if not lists:
-        raise _refused("it has no list of layers")
+        raise refused("it has no list of layers")
     path = max(lists, key=lambda name: sum(p.numel() for p in lists[name].parameters()))
     return path, list(lists[path])
 
@@ -283,23 +301,24 @@ def _check_names(model: PreTrainedModel, files: TensorFiles, expected: dict[str,
     from transformers.core_model_loading import WeightConverter
 
     if model._get_dtype_plan(model.dtype):
-        raise _refused(f"some of its weights stay in float32 beside {str(model.dtype).removeprefix('torch.')}")
+        raise refused(f"some of its weights stay in float32 beside {str(model.dtype).removeprefix('torch.')}")
     transforms = get_model_conversion_mapping(model)
     for name, stored in files.tensors.items():
         for transform in transforms:
             renamed, pattern = transform.rename_source_key(name)
             if (isinstance(transform, WeightConverter) and pattern) or (renamed != name and renamed in expected):
-                raise _refused(f"transformers makes {renamed} of its tensor {name}, which is not read one for one")
+                raise refused(f"transformers makes {renamed} of its tensor {name}, which is not read one for one")
         if name in expected and tuple(expected[name].shape) != stored.shape:
             wanted = tuple(expected[name].shape)
-            raise _refused(f"its tensor {name} is of shape {stored.shape}, where the configuration says {wanted}")
+            raise refused(f"its tensor {name} is of shape {stored.shape}, where the configuration says {wanted}")
         if name in expected and expected[name].is_floating_point() and not stored.dtype.is_floating_point:
-            raise _refused(f"its tensor {name} is stored as {stored.dtype}, which is quantised")
+            raise refused(f"its tensor {name} is stored as {stored.dtype}, which is quantised")
 
 
 def _missing(names: list[str]) -> UsageError:
-    return _refused(f"{len(names)} weights are missing from its files, the first is {names[0]}")
+    return refused(f"{len(names)} weights are missing from its files, the first is {names[0]}")
 
 
-def _refused(reason: str) -> UsageError:
-    return UsageError(f"it cannot be streamed: {reason}")
+def refused(reason: str) -> UsageError:
+    """The error that says why a model cannot be streamed."""
+    return UsageError(f"it cannot be streamed: {reason}; --stream never loads all of it into memory")
