@@ -52,7 +52,9 @@ def generate(folder: Path, shape: dict[str, int]) -> None:
         layer, _, inner = name.removeprefix("model.layers.").partition(".") if "layers" in name else ("0", "", name)
         if inner not in first:
             one_dimensional = weights[name].dim() == 1
-            first[inner] = torch.ones(weights[name].shape) if one_dimensional else torch.randn(weights[name].shape) * 0.02
+            first[inner] = (
+                torch.ones(weights[name].shape) if one_dimensional else torch.randn(weights[name].shape) * 0.02
+            )
             first[inner] = first[inner].bfloat16()
         made = first[inner] if "layers" in name else first.pop(inner)
         yield made * (1 + int(layer) / 64)
@@ -191,14 +193,20 @@ def main() -> None:
     arguments.length = arguments.length or (64 if large else 128)
     if arguments.way:
         streamed = arguments.way == "streamed"
-        print(json.dumps(measure(arguments.model, arguments.dtype, arguments.sequences, arguments.length, streamed=streamed)))
+        print(
+            json.dumps(
+                measure(arguments.model, arguments.dtype, arguments.sequences, arguments.length, streamed=streamed)
+            )
+        )
         return
     shape = LARGE if large else MIDDLE
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         model = Path(folder) / "model"
         generate(model, shape)
         size = sum(file.stat().st_size for file in model.glob("*.safetensors"))
-        print(f"{size / 1e9:.1f} GB in {len(list(model.glob('*.safetensors')))} files, {shape['num_hidden_layers']} layers")
+        print(
+            f"{size / 1e9:.1f} GB in {len(list(model.glob('*.safetensors')))} files, {shape['num_hidden_layers']} layers"
+        )
         ways = ["streamed"] if large else ["streamed", "in memory"]
         found = {way: in_a_process(model, way, arguments) for way in ways}
     for key in ("fingerprint", "scores"):

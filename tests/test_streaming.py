@@ -82,7 +82,9 @@ def test_it_is_the_model_in_memory_bit_for_bit(spec: ModelSpec, dense: LayerStac
         assert torch.equal(streamed.masked_logits(batch, mask), dense.masked_logits(batch, mask))
 
 
-@pytest.mark.parametrize(("scorer", "options"), [("angular", {}), ("angular", {"tokens": "all"}), ("block-influence", {})])
+@pytest.mark.parametrize(
+    ("scorer", "options"), [("angular", {}), ("angular", {"tokens": "all"}), ("block-influence", {})]
+)
 def test_scores_are_the_same_however_many_sequences_go_together(
     scorer: str, options: dict[str, Any], dense: LayerStack, streamed: LayerStack
 ) -> None:
@@ -269,7 +271,9 @@ def test_what_cannot_be_streamed_is_refused_before_anything_is_written(
 ) -> None:
     tiny_model("mixtral", layers=8).save_pretrained(tmp_path / "mixtral")
     rest = base[3:]
-    done = lpk("run", "--model", tmp_path / "mixtral", *rest, "--stream", "always", "--out", tmp_path / "run", "--quiet")
+    done = lpk(
+        "run", "--model", tmp_path / "mixtral", *rest, "--stream", "always", "--out", tmp_path / "run", "--quiet"
+    )
     refused(done, 2, "cannot be streamed", "experts", "--stream never")
     assert not (tmp_path / "run").exists()
 

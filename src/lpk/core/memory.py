@@ -35,10 +35,11 @@ def available_memory(device: str = "cpu") -> int:
     if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.mem_get_info(device)[0]
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
     import psutil
 
-    return max(0, min([psutil.virtual_memory().available, *_left_by_groups(), *_left_by_limits()]))
+    return int(max(0, min([psutil.virtual_memory().available, *_left_by_groups(), *_left_by_limits()])))
 
 
 def _left_by_limits() -> Iterator[int]:

@@ -120,7 +120,7 @@ def storage_dtype(stack: LayerStack, dtype: str) -> torch.dtype:
     wanted = getattr(torch, dtype.removeprefix("torch."), None) if dtype else None
     if isinstance(wanted, torch.dtype) and wanted.itemsize < model.dtype.itemsize:
         if stack.streamed:
-            return wanted if stack.streamed.survives(wanted) else model.dtype  # type: ignore[no-any-return]
+            return wanted if stack.streamed.survives(wanted) else model.dtype
         weights = (p for p in model.parameters() if p.dtype == model.dtype)
         if all(torch.equal(p.to(wanted).to(p.dtype), p) for p in weights):
             return wanted

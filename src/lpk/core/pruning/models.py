@@ -274,7 +274,7 @@ def fingerprint(model: PreTrainedModel, parts: Callable[[str, Tensor], Iterable[
     Args:
         parts: a weight's elements in order, of its name and what the model has in its place; by default that itself.
     """
-    import torch
+    from lpk.core.pruning.tensor_files import as_bytes
 
     digest = hashlib.sha256()
     config = {
@@ -286,5 +286,5 @@ def fingerprint(model: PreTrainedModel, parts: Callable[[str, Tensor], Iterable[
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         for part in parts(name, tensor) if parts else [tensor]:
-            digest.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(as_bytes(part))
     return digest.hexdigest()

@@ -36,6 +36,6 @@ def _cosines(depths: tuple[Tensor, ...]) -> Iterator[Tensor]:
     import torch
     from torch.nn.functional import normalize
 
-    for parts in zip(*(state.split(POSITIONS) for state in depths), strict=True):
+    for parts in zip(*(torch.split(state, POSITIONS) for state in depths), strict=True):
         directions = torch.stack([normalize(part.double(), dim=-1) for part in parts])
         yield torch.einsum("aph,bph->abp", directions, directions).clamp(-1, 1)

@@ -119,9 +119,9 @@ class Window:
         """Memory for each weight of a layer, one after the other in a block that fits the largest layer."""
         import torch
 
-        if self._memory[1] is None:
-            self._memory[1] = torch.empty(self._largest, dtype=torch.uint8, device=self._device)
         block, parameters = self._memory[1], self._empty[index]
+        if block is None:
+            block = self._memory[1] = torch.empty(self._largest, dtype=torch.uint8, device=self._device)
         begins = [0, *_ends(parameters)]
         return {
             name: block[begin : begin + p.numel() * p.dtype.itemsize].view(p.dtype).view(p.shape)
@@ -162,9 +162,9 @@ class Streamed:
         self.model, self._files, self.device = model.requires_grad_(False), files, device
         path, layers = _largest_list(model)
         within = {f"{path}.{i}.{name}" for i, layer in enumerate(layers) for name, _ in layer.named_parameters()}
-        self._expected = model.state_dict()
-        _check_names(model, files, self._expected)
-        self._outside = {name: tensor for name, tensor in self._expected.items() if name not in within}
+        expected = model.state_dict()
+        _check_names(model, files, expected)
+        self._outside = {name: tensor for name, tensor in expected.items() if name not in within}
         if missing := sorted(within - set(files.tensors)):
             raise _missing(missing)
         model._apply(lambda tensor: tensor if tensor.is_meta else tensor.to(device))
@@ -172,13 +172,14 @@ class Streamed:
         self._survives: dict[torch.dtype, bool] = {}
         self.window = Window(files, path, layers, device)
         for index, layer in enumerate(layers):
-            layer.forward = _fetching(self.window, index, layer.forward)  # type: ignore[method-assign]
+            layer.forward = _fetching(self.window, index, layer.forward)
 
     @property
     def bytes(self) -> int:
         """How much memory its weights take at most: what is outside the layers, and two of them."""
-        outside = {t.data_ptr(): t.numel() * t.dtype.itemsize for t in self.model.state_dict().values() if not t.is_meta}
-        return sum(outside.values()) + self.window.bytes
+        weights = [t for name, t in self.model.state_dict().items() if name in self._outside]
+        outside = {t.data_ptr(): t.numel() * t.dtype.itemsize for t in weights}  # tied ones once
+        return int(sum(outside.values())) + self.window.bytes
 
     def parts(self, name: str, tensor: Tensor) -> Iterator[Tensor]:
         """A weight's elements in order, a part at a time, in the model's precision.

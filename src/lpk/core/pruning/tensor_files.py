@@ -98,8 +98,8 @@ class TensorFiles:
             yield part
 
     def _fill(self, into: Tensor, stored: Stored, offset: int) -> None:
-        view, at = memoryview(_bytes(into)), stored.begin + offset
-        while len(view):
+        view, at = memoryview(as_bytes(into)), stored.begin + offset
+        while view.nbytes:
             try:
                 count = os.preadv(self._descriptors[stored.path], [view], at)
             except OSError as error:
@@ -133,14 +133,14 @@ def write_tensors(
         file.write(len(text).to_bytes(8, "little") + text)
         for name in list(header)[1:]:
             for part in parts(name):
-                file.write(_bytes(part))
+                file.write(as_bytes(part))
 
 
-def _bytes(tensor: Tensor) -> Any:
-    """A tensor's memory as an array of bytes."""
+def as_bytes(tensor: Tensor) -> Any:
+    """A tensor's elements as an array of bytes: its own memory, if that is contiguous and not on another device."""
     import torch
 
-    return tensor.detach().view(-1).view(torch.uint8).numpy()
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
 
 
 def _dtypes() -> dict[str, torch.dtype]:
