@@ -6,7 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,10 @@ from test_stack import SharedState
 from lpk.core.contracts import Objective, Outputs
 from lpk.core.errors import PluginError
 from lpk.core.pruning.calibration import Sequences
-from lpk.core.pruning.evaluator import Evaluator, Trie
+from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
+from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_first, layer_by_layer
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed
 from lpk.testing import random_sequences, tiny_model
@@ -106,7 +107,7 @@ def test_any_order_batch_or_memo_gives_the_same_bits(name: str, stack: LayerStac
         assert uneven.losses([*batch, batch[0]]) == [losses[mask] for mask in [*batch, batch[0]]]
 
 
-def test_another_process_gives_the_same_bits(stack: LayerStack, memo: Memo) -> None:
+def test_another_process_gives_the_same_bits(stack: LayerStack, memo: Memo, tmp_path: Path) -> None:
     code = """
 from pathlib import Path; import sys, torch
 from test_evaluator import ALL_MASKS, evaluator
@@ -114,7 +115,7 @@ from lpk.core.pruning.memo import Memo; from lpk.core.pruning.stack import Layer
 torch.set_num_threads(int(sys.argv[2]))
 print([x.hex() for x in evaluator(LayerStack(tiny_model()), Memo(Path(sys.argv[1]))).losses(ALL_MASKS[::-3])])
 """
-    command = [sys.executable, "-c", code, memo.path.with_name("other"), torch.get_num_threads()]
+    command = [sys.executable, "-c", code, tmp_path / "other", torch.get_num_threads()]
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=True, cwd=Path(__file__).parent
     )
@@ -123,7 +124,9 @@ print([x.hex() for x in evaluator(LayerStack(tiny_model()), Memo(Path(sys.argv[1
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(ALL_MASKS), min_size=1, max_size=20), st.lists(st.sampled_from(ALL_MASKS), max_size=5))
-def test_what_runs_is_what_was_planned(masks: list[LayerMask], before: list[LayerMask]) -> None:
+def test_what_runs_is_what_was_planned(
+    tmp_path_factory: pytest.TempPathFactory, masks: list[LayerMask], before: list[LayerMask]
+) -> None:
     stack = test_what_runs_is_what_was_planned.stack = getattr(
         test_what_runs_is_what_was_planned, "stack", None
     ) or LayerStack(tiny_model())
@@ -133,11 +136,11 @@ def test_what_runs_is_what_was_planned(masks: list[LayerMask], before: list[Laye
         nonlocal ran
         ran += 1
 
-    memo = Memo(Path(":memory:"))
+    memo = Memo(tmp_path_factory.mktemp("planned") / "memo.sqlite")
     measured = evaluator(stack, memo)
     measured.losses(before or masks[:1])
     spent = memo.cost().layer_forwards
-    planned = measured.plan(masks)
+    planned = measured.plan(masks).cost
     hooks = [
         module.self_attn.register_forward_hook(count) for module in stack.modules
     ]  # inside the layer: stubs do not count
@@ -148,7 +151,7 @@ def test_what_runs_is_what_was_planned(masks: list[LayerMask], before: list[Laye
             hook.remove()
     assert ran == planned.layer_forwards == memo.cost().layer_forwards - spent
     assert planned.layer_forwards <= planned.naive_layer_forwards
-    assert measured.plan(masks).layer_forwards == 0
+    assert measured.plan(masks).cost.layer_forwards == 0
     measured.losses(masks)
     assert memo.cost().layer_forwards - spent == planned.layer_forwards
     memo.close()
@@ -160,23 +163,98 @@ def test_the_trie_has_one_edge_for_each_distinct_prefix(masks: list[LayerMask]) 
     assert Trie.of(masks).edges() == len(prefixes)
 
 
-def test_the_trie_keeps_one_state_for_each_branching_point() -> None:
-    alive: set[int] = set()
-    most = 0
+class Follower:
+    """Follows a schedule with made-up states, and counts those that are really alive."""
 
-    class State:
-        def __init__(self) -> None:
-            nonlocal most
-            alive.add(id(self))
-            most = max(most, len(alive))
+    def __init__(self, masks: list[LayerMask], schedule: Callable[[Trie], Schedule]) -> None:
+        self.root = Trie.of(masks)
+        self.alive, self.most, self.ran, self.layers_in_order = 1, 1, 0, True
+        states: dict[Trie, tuple[int, ...]] = {self.root: ()}
+        self.measured: list[LayerMask] = []
+        last = 0
+        for step in schedule(self.root):
+            if isinstance(step, Run):
+                states[step.result] = (*states[step.state], step.layer)
+                self.ran += 1
+                self.most = max(self.most, len(states))
+                self.layers_in_order &= step.layer >= last
+                last = step.layer
+            elif isinstance(step, Drop):
+                del states[step.state]
+            else:
+                assert step.state.mask is not None
+                assert states[step.state] == step.state.mask.kept
+                self.measured.append(step.state.mask)
+        self.left = len(states)
 
-        def __del__(self) -> None:
-            alive.discard(id(self))
 
-    singles = [LayerMask(30, (layer,)) for layer in range(30)]
-    visited = [mask for mask, _ in Trie.of(singles).walk(State(), lambda layer, state: State())]  # type: ignore[arg-type]
-    assert sorted(visited) == singles
-    assert most <= 4  # of 465 states, whatever the depth
+some_masks = st.lists(st.sampled_from(ALL_MASKS), min_size=1, max_size=40)
+
+
+@given(some_masks, st.integers(0, 6))
+def test_depth_first_measures_every_mask_once_within_its_states(masks: list[LayerMask], kept: int) -> None:
+    done = Follower(masks, lambda root: depth_first(root, kept))
+    assert sorted(done.measured) == sorted(set(masks))
+    assert done.left == 1  # the embedding's output
+    assert done.most <= kept + 3
+    assert Size.of(depth_first(done.root, kept)) == Size(done.ran, done.most)
+    assert done.ran >= done.root.edges()
+    enough = math.floor(math.log2(len(set(masks))))
+    assert Follower(masks, lambda root: depth_first(root, enough)).ran == done.root.edges()
+    less = [Size.of(depth_first(done.root, k)).layer_forwards for k in range(enough + 1)]
+    assert less == sorted(less, reverse=True)
+    assert less[0] <= sum(len(mask.kept) for mask in set(masks))
+
+
+@given(some_masks)
+def test_layer_by_layer_measures_every_mask_once_and_needs_each_layer_once(masks: list[LayerMask]) -> None:
+    done = Follower(masks, lambda root: layer_by_layer(root, 6))
+    assert sorted(done.measured) == sorted(set(masks))
+    assert done.layers_in_order
+    assert done.left <= 1
+    assert done.ran == done.root.edges()
+    assert Size.of(layer_by_layer(done.root, 6)) == Size(done.ran, done.most)
+
+
+def test_greedys_candidates_need_one_state_at_branching_points() -> None:
+    singles = [LayerMask(30, (layer,)) for layer in range(1, 29)]
+    assert Size.of(depth_first(Trie.of(singles), 1)) == Size(Trie.of(singles).edges(), 4)
+    twice = Size.of(depth_first(Trie.of(singles), 0))
+    assert twice.states == 3
+    assert twice.layer_forwards > Trie.of(singles).edges()
+
+
+@pytest.mark.parametrize("states", [1, 3, 4, 100])
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_budget_of_memory_changes_cost_and_nothing_else(
+    states: int, streams: bool, stack: LayerStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = evaluator(stack, Memo(tmp_path / "plain"), "kl").losses(ALL_MASKS)
+    sequences = random_sequences()
+    monkeypatch.setattr(stack, "streams", streams)  # the order of a streamed model, over one in memory
+    budget = states * max(map(len, sequences.ids)) * stack.token_bytes
+    memo = Memo(tmp_path / "tight")
+    tight = Evaluator(stack, objective("kl"), sequences, memo, "kl", memory=budget)
+    planned = tight.plan(ALL_MASKS)
+    assert tight.losses(ALL_MASKS) == plain
+    dense = len(sequences.ids) * stack.layers
+    assert memo.cost().layer_forwards == planned.cost.layer_forwards + dense
+    assert planned.cost.naive_layer_forwards == len(sequences.ids) * sum(len(mask.kept) for mask in ALL_MASKS)
+    kept_for_kl = sequences.tokens * stack.token_bytes
+    assert planned.peak_state_bytes <= max(budget, 3 * budget // states) + kept_for_kl
+
+
+def test_a_look_at_fewer_sequences_costs_those_alone_and_the_rest_later(stack: LayerStack, memo: Memo) -> None:
+    measured = evaluator(stack, memo)
+    masks = [LayerMask(6, (1,)), LayerMask(6, (3,))]
+    (few,) = measured.losses(masks[:1], 1)
+    once = memo.cost()
+    assert once.measurements == 1
+    whole = measured.losses(masks)
+    assert memo.cost().measurements == 2 * len(measured.sequences.ids)
+    assert whole[0].items[:1] == few.items
+    assert [float(loss) for loss in whole] == evaluator(stack, Memo(Path(":memory:"))).losses(masks)
+    assert whole[0] == pytest.approx(sum(whole[0].items) / len(whole[0].items))
 
 
 def test_greedys_candidates_cost_half_of_a_forward_each() -> None:
@@ -195,7 +273,7 @@ def test_whole_forwards_are_planned_and_counted_too(memo: Memo) -> None:
     stack = LayerStack(SharedState().eval())  # type: ignore[arg-type]
     measured = evaluator(stack, memo)
     masks = [LayerMask(4, (layer,)) for layer in range(4)]
-    planned = measured.plan(masks)
+    planned = measured.plan(masks).cost
     assert all(map(math.isfinite, measured.losses(masks)))
     assert planned.layer_forwards == memo.cost().layer_forwards == 4 * 4 * 3
 
@@ -208,4 +286,4 @@ def test_a_loss_that_is_no_number_is_refused_and_not_remembered(stack: LayerStac
     measured = Evaluator(stack, Nonsense(None), random_sequences(), memo, "nonsense")
     with pytest.raises(PluginError, match="gave nan"):
         measured.losses([LayerMask(6)])
-    assert memo.known("nonsense", LayerMask(6)) == {}
+    assert memo.known("nonsense", [LayerMask(6)], measured.sequences.keys) == {LayerMask(6): {}}

@@ -183,7 +183,7 @@ def test_show_tells_all_there_is_to_know(lpk: Lpk) -> None:
     }
 
 
-HEAVY = "torch,transformers,optuna,pymupdf,numpy,pyarrow,pandas,sqlalchemy"
+HEAVY = "torch,transformers,optuna,pymupdf,numpy,pyarrow,pandas,sqlalchemy,psycopg"
 
 
 @pytest.mark.parametrize(

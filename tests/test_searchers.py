@@ -13,7 +13,7 @@ import torch
 from test_evaluator import reference_nll
 
 import lpk.testing
-from lpk.core.contracts import LayerScores, Problem, Search, Searcher
+from lpk.core.contracts import LayerScores, Loss, Probe, Problem, Search, Searcher
 from lpk.core.errors import PluginError, UsageError
 from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.mask import LayerMask
@@ -45,7 +45,7 @@ class World:
         with torch.inference_mode():
             scorer: Any = installed().find("scorer", "angular").create()
             scores = scorer.score(self.stack, self.sequences)
-        self.problem = Problem(LAYERS, BUDGET, PROTECTED, scores, seed=1, workspace=folder)
+        self.problem = Problem(LAYERS, BUDGET, PROTECTED, scores, len(self.sequences.ids), seed=1, workspace=folder)
 
     def loss(self, *removed: int) -> float:
         return self.evaluator.losses([LayerMask(LAYERS, removed)])[0]
@@ -213,11 +213,18 @@ class Cheat(Searcher):  # type: ignore[type-arg]
         ([[LayerMask(9, (1,))]], "no mask of 8 layers"),
         ([["nonsense"]], "no mask of 8 layers"),
         ([[LayerMask(8, (1, 2, 3, 4))]], "more than 3"),
+        ([Probe([LayerMask(8, (1, 2, 3))], 2)], "without trying .* on all"),
+        ([Probe([LayerMask(8, (1, 2, 3))], 99)], "on 99 sequences; there are"),
     ],
 )
 def test_a_searcher_that_breaks_its_contract_is_stopped(batches: Any, words: str, world: World) -> None:
     with pytest.raises(PluginError, match=words):
-        drive(Cheat(*batches), world.problem, lambda masks: [0.0] * len(masks))
+        drive(Cheat(*batches), world.problem, made_up)
+
+
+def made_up(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+    """The same loss for every mask."""
+    return [Loss.mean([1.0] * sequences, [1.0] * sequences) for _ in masks]
 
 
 class Raising(Searcher):  # type: ignore[type-arg]
@@ -238,18 +245,18 @@ def test_a_sampler_that_cannot_search_keys_is_named(world: World) -> None:
 @pytest.mark.parametrize("late", [False, True])
 def test_a_searcher_that_raises_is_named(late: bool, world: World) -> None:
     with pytest.raises(PluginError, match="searcher unnamed failed: KeyError: 'oops'"):
-        drive(Raising(late), world.problem, lambda masks: [0.0] * len(masks))
+        drive(Raising(late), world.problem, made_up)
 
 
 def test_of_equal_losses_the_first_wins(world: World) -> None:
     batches = [[LayerMask(8, (1, 2, 3))], [LayerMask(8, (2, 3, 4)), LayerMask(8, (3, 4, 5))]]
-    assert drive(Cheat(*batches), world.problem, lambda masks: [1.0] * len(masks)).best.mask.removed == (1, 2, 3)
+    assert drive(Cheat(*batches), world.problem, made_up).best.mask.removed == (1, 2, 3)
 
 
 @pytest.mark.parametrize("name", ["one-shot", "random", "exhaustive", "deepest", "contiguous"])
 def test_the_forecast_of_a_search_that_no_loss_steers_is_exact(name: str, world: World, tmp_path: Path) -> None:
     searcher: Any = installed().find("searcher", name).create()
-    expected = forecast(searcher, world.problem, len(world.sequences.ids), world.sequences.tokens, 60)
+    expected = forecast(searcher, world.problem, world.sequences.tokens, 60)
     memo = Memo(tmp_path / "memo")
     fresh = Evaluator(world.stack, world.evaluator.objective, world.sequences, memo, "forecast")
     drive(searcher, world.problem, fresh.losses)
@@ -258,7 +265,7 @@ def test_the_forecast_of_a_search_that_no_loss_steers_is_exact(name: str, world:
 
 def test_a_forecast_gives_up_in_time(world: World) -> None:
     endless = Cheat(*itertools.repeat([LayerMask(8, (1, 2, 3))], 1_000_000))
-    assert forecast(endless, world.problem, 4, 100, 0.05) is None
+    assert forecast(endless, world.problem, 100, 0.05) is None
 
 
 CONFORMANCE = [

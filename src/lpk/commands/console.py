@@ -33,11 +33,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "") 
 def progress(quiet: bool) -> Progress:
     """Progress on stderr for whoever is reading there."""
     if quiet:
-        return Progress()
+        return Quiet()
     return Bars() if sys.stderr.isatty() else Lines()
 
 
-class Lines(Progress):
+class Quiet(Progress):
+    """No progress; notes are not that."""
+
+    def note(self, text: str) -> None:
+        print(f"lpk: note: {text}", file=sys.stderr, flush=True)
+
+
+class Lines(Quiet):
     """A line when a stage begins, when it is over, and every ten seconds in between."""
 
     EVERY = 10.0
@@ -99,6 +106,9 @@ class Bars(Progress):
         if self._task is not None:
             fields: dict[str, Any] = {"note": note} if note else {}
             self._bars.update(self._task, advance=amount, **fields)
+
+    def note(self, text: str) -> None:
+        self._bars.console.print(f"lpk: note: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def done(self) -> None:
         self._end()

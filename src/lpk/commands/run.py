@@ -59,12 +59,20 @@ from lpk.core.registry import Registry, installed
     default="auto",
     help="Read layers from the disk as they run; auto: when the model does not fit into memory.  [default: auto]",
 )
+@click.option(
+    "--store",
+    envvar="LPK_STORE",
+    metavar="URL",
+    help="Keep measurements where other runs find them: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE."
+    "  [default: memo.sqlite in the run's folder; or $LPK_STORE]",
+)
 @click.option("--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with the run in this folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def run(
-    recipe: Path | None, options: tuple[str, ...], out: Path | None, stream: str, resume: Path | None,
+    recipe: Path | None, options: tuple[str, ...], out: Path | None, stream: str, store: str | None,
+    resume: Path | None,
     dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Remove layers from a model, measure what it costs, write the smaller model.
@@ -101,7 +109,7 @@ def run(
     out = out or default_path(resolved(wanted, registry))
     _quieten_libraries()
     with progress(quiet) as shown:
-        done = execute(wanted, registry, out, shown, stream=stream)
+        done = execute(wanted, registry, out, shown, store, stream=stream)
     click.echo(json.dumps({"directory": str(out), **done}, indent=2) if as_json else summary_text(out, done))
 
 

@@ -40,10 +40,16 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         "",
         f"  evaluated          {masks} mask{'s'[: masks != 1]} on {_data(run['calibration'])}",
         f"  cost               {cost['layer_forwards']:,} layer-forwards, {share:.0%} of {cost['naive_layer_forwards']:,} without"
-        f" prefix sharing; {sum(cost['seconds'].values()):.0f} s{' since it was resumed' if found else ''}",
+        f" prefix sharing; {sum(cost['seconds'].values()):.0f} s{' in its last process' if found else ''}",
     ]
+    if stopped := result["masks"]["stopped_early"]:
+        lines.append(
+            f"  racing             {stopped:,} looks at fewer sequences were the last at their mask (trials.csv)"
+        )
     if found:
-        lines.append(f"  resumed            {found:,} of {cost['measurements']:,} measurements were there already")
+        lines.append(
+            f"  memo               {found:,} measurements were there already; this run has made {cost['measurements']:,}"
+        )
     lines += ["", f"  model              {out / 'model'}", f"  everything         {out}"]
     return "\n".join(lines)
 

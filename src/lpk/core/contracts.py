@@ -5,6 +5,7 @@ Importing this module imports neither torch nor numpy: a plugin module may impor
 
 from __future__ import annotations
 
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -239,6 +240,7 @@ class Problem:
 
     Attributes:
         scores: a scorer's opinion, when there is one.
+        sequences: how many calibration sequences a loss is the mean of; a :class:`Probe` may ask for fewer.
         seed: everything random must come from it.
         workspace: a folder for what the searcher wants to leave behind.
     """
@@ -247,6 +249,7 @@ class Problem:
     budget: int
     protected: frozenset[int] = frozenset()
     scores: LayerScores | None = None
+    sequences: int = 1
     seed: int = 0
     workspace: Path = field(default_factory=Path)
 
@@ -287,16 +290,45 @@ class Problem:
         return random.Random(self.seed)
 
 
-#: Yields batches of masks, is sent their losses in the same order. Masks below the budget may be asked
-#: for too, never above it.
-Search = Generator[Sequence[LayerMask], Sequence[float], None]
+class Loss(float):
+    """A mask's loss: the weighted mean over the sequences that were asked for, in the objective's unit.
+
+    Attributes:
+        items: the loss on each of those sequences, in their order.
+        weights: what each of them counts for.
+    """
+
+    items: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    @classmethod
+    def mean(cls, items: Iterable[float], weights: Iterable[float]) -> Loss:
+        """From the losses of single sequences; the sum is exactly rounded, so their order does not matter."""
+        items, weights = tuple(items), tuple(weights)
+        total = math.fsum(item * weight for item, weight in zip(items, weights, strict=True))
+        loss = cls(total / math.fsum(weights))
+        loss.items, loss.weights = items, weights
+        return loss
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A cheaper look: masks on the first ``sequences`` sequences only. To ask for all of them later costs the rest."""
+
+    masks: Sequence[LayerMask]
+    sequences: int
+
+
+#: Yields batches of masks, or a :class:`Probe` of some, and is sent their losses in the same order. Masks below the
+#: budget may be asked for too, never above it.
+Search = Generator[Sequence[LayerMask] | Probe, Sequence[Loss], None]
 
 
 class Searcher(Plugin[OptionsT]):
     """Says which masks to try next.
 
-    The answer of a search is the mask with the lowest loss among those of exactly the budget that it asked for; of
-    equals, the one asked for first. So a searcher never does worse than any mask it tries, its seeds included.
+    The answer of a search is the mask with the lowest loss among those of exactly the budget that it asked for on all
+    sequences; of equals, the one asked for first. So a searcher never does worse than any mask it tries, its seeds included.
     """
 
     #: What it does with a scorer's scores.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ PARTIAL = ".partial"
 
 
 @contextmanager
-def room(where: Path) -> Iterator[None]:
+def room(where: Path | str) -> Iterator[None]:
     """Tell a full or forbidden disk in one line, whichever library met it.
 
     Raises:
@@ -39,9 +40,13 @@ def room(where: Path) -> Iterator[None]:
             errno.EPERM,
             errno.ENOTDIR,
         )
-        if forbidden and str(getattr(error, "filename", None) or where).startswith(str(where.parent)):
+        if forbidden and str(getattr(error, "filename", None) or where).startswith(str(Path(where).parent)):
             raise UsageError(f"cannot write {where}: {getattr(error, 'strerror', error)}") from error
         raise
+
+
+#: What SQLite, safetensors and PostgreSQL say of a full disk. SQLite met by a limit on its file says "disk I/O error".
+_FULL = ("No space left on device", "File too large", "database or disk is full", "disk I/O error")
 
 
 def _is_full(error: BaseException | None) -> bool:
@@ -50,7 +55,7 @@ def _is_full(error: BaseException | None) -> bool:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
         said = str(error)
-        if any(words in said for words in ("No space left on device", "File too large", "database or disk is full")):
+        if any(words in said for words in _FULL):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -72,6 +77,43 @@ def require_space(where: Path, needed: int, purpose: str) -> None:
         raise UsageError(
             f"no space for {purpose} on the disk of {where}: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free"
         )
+
+
+#: File systems that other machines may write to. SQLite's write-ahead log is shared through memory, so on one machine only.
+NETWORK = {
+    "9p",
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "fuse.glusterfs",
+    "fuse.sshfs",
+    "gpfs",
+    "lustre",
+    "nfs",
+    "nfs4",
+    "smb3",
+}
+
+
+def network_file_system(path: Path) -> str:
+    """The type of the network file system that holds a path, such as ``"nfs4"``; empty where there is none, or no /proc."""
+    try:
+        kind = file_system(existing(path).resolve(), Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
+    except OSError:
+        return ""
+    return kind if kind in NETWORK else ""
+
+
+def file_system(path: Path, mountinfo: str) -> str:
+    """The type of the file system that holds an absolute path, in the words of ``/proc/self/mountinfo`` (proc(5))."""
+    found, kind = "", ""
+    for line in mountinfo.splitlines():
+        mount, _, source = line.partition(" - ")
+        point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), mount.split()[4])  # a space is \040
+        if path.is_relative_to(point) and len(point) >= len(found):  # of two at one point, the later hides the other
+            found, kind = point, source.split()[0]
+    return kind
 
 
 def sweep(folder: Path) -> None:

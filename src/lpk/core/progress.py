@@ -14,6 +14,9 @@ class Progress:
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Some of it is done."""
 
+    def note(self, text: str) -> None:
+        """Something that stops nothing, but that a person should know."""
+
     def done(self) -> None:
         """All work is over."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lpk.core.contracts import Batch, LayerScores, Objective, Problem, Scorer, Searcher
+from lpk.core.contracts import Batch, LayerScores, Loss, Objective, Problem, Scorer, Searcher
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.search import drive
 from lpk.core.registry import Entry, Registry, describe_options, installed
@@ -78,12 +78,21 @@ def _options_round_trip(entry: Entry) -> None:
 _PROBLEMS: Final = ((6, 1, ()), (6, 3, (0, 5)), (8, 6, (0, 7)), (5, 4, ()))
 
 
-def _losses_of(masks: Sequence[LayerMask]) -> list[float]:
-    """A loss with interactions and no ties."""
+#: Calibration sequences of each.
+_SEQUENCES: Final = 8
+
+
+def _losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+    """Losses with interactions and no ties, that differ a little from sequence to sequence."""
     return [
-        sum(math.sin(3 * i + 1) + 1.5 for i in m.removed) + 0.01 * sum(i * j for i in m.removed for j in m.removed)
-        for m in masks
+        Loss.mean((_loss(mask) + 0.01 * math.sin(len(mask) + 7 * item) for item in range(sequences)), [1.0] * sequences)
+        for mask in masks
     ]
+
+
+def _loss(mask: LayerMask) -> float:
+    alone = sum(math.sin(3 * i + 1) + 1.5 for i in mask.removed)
+    return alone + 0.01 * sum(i * j for i in mask.removed for j in mask.removed)
 
 
 def _problems(folder: str, seed: int = 0) -> Iterator[Problem]:
@@ -92,7 +101,7 @@ def _problems(folder: str, seed: int = 0) -> Iterator[Problem]:
         scores = LayerScores.from_pairs([[sum(importance[a:b]) for b in range(layers + 1)] for a in range(layers + 1)])
         workspace = Path(folder) / str(number)
         workspace.mkdir(exist_ok=True)
-        yield Problem(layers, budget, frozenset(protected), scores, seed, workspace)
+        yield Problem(layers, budget, frozenset(protected), scores, _SEQUENCES, seed, workspace)
 
 
 def _searches(entry: Entry) -> list[list[tuple[LayerMask, float]]]:
@@ -118,7 +127,7 @@ def _declares_scores(entry: Entry) -> None:
     assert searcher.scores in ("ignored", "optional", "required"), f"scores is {searcher.scores!r}"
     if searcher.scores != "required":
         with tempfile.TemporaryDirectory() as folder:
-            drive(searcher, Problem(6, 2, workspace=Path(folder)), _losses_of)
+            drive(searcher, Problem(6, 2, sequences=_SEQUENCES, workspace=Path(folder)), _losses_of)
 
 
 _searcher_checks: Final = {

@@ -1,9 +1,7 @@
 """Measures masks: the loss of each on each calibration sequence, nothing computed twice.
 
-Masks that keep the same first layers share those hidden states. The masks to measure are laid in a trie, a node for
-each distinct run of kept layers, and the trie is walked depth first for one sequence after the other. Sequences are
-never batched together: a loss must not depend on what it was computed beside, and on two cores eight 512-token
-sequences of SmolLM2-135M together took 0.98 of the time of eight alone.
+Each sequence is computed by itself, never beside others: a loss must not depend on what it was computed with, and on
+two cores eight 512-token sequences of SmolLM2-135M together took 0.98 of the time of eight alone.
 """
 
 from __future__ import annotations
@@ -13,58 +11,31 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.contracts import Batch, Objective, Outputs
+from lpk.core.contracts import Loss, Objective, Outputs
 from lpk.core.errors import PluginError, blaming
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
+from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_first, layer_by_layer
 from lpk.core.pruning.stack import LayerStack, StackOutputs, WholeOutputs
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lpk.core.pruning.calibration import Sequences
+
+#: Bytes of hidden states, unless another budget is given.
+MEMORY = 2**30
 
 
 @dataclass
-class Trie:
-    """What follows some first kept layers.
+class Plan:
+    """What measuring some masks would take now.
 
     Attributes:
-        mask: the mask whose last kept layer this is, if there is one.
-        children: the next kept layer, and what follows it.
+        peak_state_bytes: hidden states alive at once, at most. Within the budget, but for the least that can be done:
+            two states and the embedding's output.
     """
 
-    mask: LayerMask | None = None
-    children: dict[int, Trie] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, masks: Sequence[LayerMask]) -> Trie:
-        """Lay masks in a trie by their kept layers."""
-        root = cls()
-        for mask in masks:
-            node = root
-            for layer in mask.kept:
-                node = node.children.setdefault(layer, cls())
-            node.mask = mask
-        return root
-
-    def edges(self) -> int:
-        """How many layers a walk runs."""
-        return sum(1 + child.edges() for child in self.children.values())
-
-    def walk(self, state: Tensor, run: Callable[[int, Tensor], Tensor]) -> Iterator[tuple[LayerMask, Tensor]]:
-        """Yield each mask with its last hidden state, depth first.
-
-        Last in, first out: what is alive at any time is one state for each branching point above.
-        """
-        pending: list[tuple[int | None, Trie, Tensor]] = [(None, self, state)]
-        while pending:
-            layer, node, state = pending.pop()
-            if layer is not None:
-                state = run(layer, state)
-            if node.mask is not None:
-                yield node.mask, state
-            pending += [(after, child, state) for after, child in reversed(node.children.items())]
+    cost: Cost = field(default_factory=Cost)
+    peak_state_bytes: int = 0
 
 
 class Evaluator:
@@ -72,6 +43,7 @@ class Evaluator:
 
     Attributes:
         context: the fingerprint of everything but mask and sequence that a loss depends on.
+        memory: how many bytes of hidden states may be alive at once; if they are too few, layers run again.
         on_cost: called with each increment of cost, as it is spent.
     """
 
@@ -82,17 +54,16 @@ class Evaluator:
         sequences: Sequences,
         memo: Memo,
         context: str,
+        memory: int = MEMORY,
         on_cost: Callable[[Cost], None] = lambda cost: None,
     ) -> None:
         self.stack, self.objective, self.sequences = stack, objective, sequences
-        self.memo, self.context, self.on_cost = memo, context, on_cost
-        # Two sequences of the same tokens are one item.
-        self._items = {key: item for item, key in reversed(list(enumerate(sequences.keys)))}
+        self.memo, self.context, self.memory, self.on_cost = memo, context, memory, on_cost
         self._weights = [float(objective.weights(batch).sum()) for batch in sequences.batches()]
-        self._dense_states: dict[str, Tensor] = {}
+        self._dense_outputs: dict[int, Outputs] = {}
 
-    def losses(self, masks: Sequence[LayerMask]) -> list[float]:
-        """The weighted mean loss of each mask over all sequences.
+    def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
+        """The loss of each mask over the first ``sequences`` sequences, by default all.
 
         Raises:
             PluginError: the objective gave something that is no number.
@@ -100,80 +71,127 @@ class Evaluator:
         import torch
 
         with torch.inference_mode():
-            for item, missing in self._missing(masks):
-                self._measure(item, missing)
-        return [self._mean(mask) for mask in masks]
+            for items, missing in self._work(masks, sequences):
+                self._measure(items, missing)
+        keys, weights = self.sequences.keys[:sequences], self._weights[:sequences]
+        known = self.memo.known(self.context, masks, keys)
+        return [Loss.mean((known[mask][key] for key in keys), weights) for mask in masks]
 
-    def plan(self, masks: Sequence[LayerMask]) -> Cost:
-        """What :meth:`losses` of these masks would cost now, the dense model's forwards for comparison aside."""
-        cost = Cost()
-        edges: dict[tuple[LayerMask, ...], int] = {}
-        for item, missing in self._missing(masks):
-            key = tuple(missing)
-            if key not in edges:
-                edges[key] = (
-                    Trie.of(missing).edges() if self.stack.shares_prefixes else sum(len(m.kept) for m in missing)
-                )
-            cost += Cost(
-                layer_forwards=edges[key],
-                naive_layer_forwards=sum(len(mask.kept) for mask in missing),
-                head_tokens=len(missing) * (len(self.sequences.ids[item]) - 1),
-                measurements=len(missing),
+    def plan(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Plan:
+        """What :meth:`losses` would take now, the dense model's forwards for comparison aside."""
+        plan = Plan()
+        sizes: dict[tuple[int, tuple[LayerMask, ...]], Size] = {}
+        for items, missing in self._work(masks, sequences):
+            tokens = [len(self.sequences.ids[item]) for item in items]
+            naive = sum(len(mask.kept) for mask in missing)
+            key = max(tokens), tuple(missing)
+            if key not in sizes:
+                walked = self.stack.shares_prefixes
+                sizes[key] = Size.of(self._schedule(Trie.of(missing), max(tokens))) if walked else Size(naive)
+            plan.cost += Cost(
+                layer_forwards=len(items) * sizes[key].layer_forwards,
+                naive_layer_forwards=len(items) * naive,
+                head_tokens=len(missing) * (sum(tokens) - len(tokens)),
+                measurements=len(items) * len(missing),
             )
-        return cost
+            plan.peak_state_bytes = max(plan.peak_state_bytes, sizes[key].states * sum(tokens) * self.stack.token_bytes)
+        if plan.cost.measurements and self.objective.needs_dense:
+            plan.peak_state_bytes += self.sequences.tokens * self.stack.token_bytes
+        return plan
 
-    def _missing(self, masks: Sequence[LayerMask]) -> Iterator[tuple[int, list[LayerMask]]]:
-        """For each sequence the distinct masks not yet measured on it."""
-        known = {mask: self.memo.known(self.context, mask) for mask in dict.fromkeys(masks)}
-        for key, item in sorted(self._items.items(), key=lambda pair: pair[1]):
+    # -- what to measure together -------------------------------------------------------------------------------------
+
+    def _work(self, masks: Sequence[LayerMask], sequences: int | None) -> Iterator[tuple[list[int], list[LayerMask]]]:
+        """The masks not yet measured, with the sequences to measure them on together.
+
+        A model in memory takes one sequence at a time. A streamed one takes as many as the budget holds states of:
+        each such group reads all its layers from the disk once.
+        """
+        groups: dict[tuple[LayerMask, ...], list[int]] = {}
+        for item, missing in self._missing(masks, sequences):
+            groups.setdefault(tuple(missing), []).append(item)
+        for together, items in groups.items():
+            if self.stack.streams and self.stack.shares_prefixes:
+                yield from self._fitting(items, list(together))
+            else:
+                yield from (([item], list(together)) for item in items)
+
+    def _missing(self, masks: Sequence[LayerMask], sequences: int | None) -> Iterator[tuple[int, list[LayerMask]]]:
+        """For each sequence the distinct masks not yet measured on it. Two sequences of the same tokens are one."""
+        keys = self.sequences.keys[:sequences]
+        known = self.memo.known(self.context, masks, keys)
+        for item, key in enumerate(keys):
             missing = [mask for mask, losses in known.items() if key not in losses]
-            if missing:
+            if missing and keys.index(key) == item:
                 yield item, missing
 
-    def _mean(self, mask: LayerMask) -> float:
-        known = self.memo.known(self.context, mask)
-        total = math.fsum(known[key] * weight for key, weight in zip(self.sequences.keys, self._weights, strict=True))
-        return total / math.fsum(self._weights)
+    def _fitting(self, items: list[int], masks: list[LayerMask]) -> Iterator[tuple[list[int], list[LayerMask]]]:
+        """Split into groups whose states fit into memory: by sequences, which shares as much; by masks if it must be."""
+        longest = max(len(self.sequences.ids[item]) for item in items)
+        states = Size.of(layer_by_layer(Trie.of(masks), self.stack.layers)).states
+        at_once = self.memory // (states * longest * self.stack.token_bytes)
+        if at_once == 0 and len(masks) > 1:
+            masks = sorted(masks, key=lambda mask: mask.kept)
+            for half in (masks[: len(masks) // 2], masks[len(masks) // 2 :]):
+                yield from self._fitting(items, half)
+            return
+        at_once = max(1, at_once)
+        yield from ((items[begin : begin + at_once], masks) for begin in range(0, len(items), at_once))
 
-    def _measure(self, item: int, masks: list[LayerMask]) -> None:
-        batch, key = self.sequences.batch(item), self.sequences.keys[item]
-        dense = self._dense(batch, key) if self.objective.needs_dense else None
-        for mask, outputs, layer_forwards in self._outputs(batch, masks):
+    def _schedule(self, root: Trie, tokens: int) -> Schedule:
+        """The order of work for these masks on sequences of so many tokens."""
+        if self.stack.streams:
+            return layer_by_layer(root, self.stack.layers)
+        # Beside the states kept at branching points: the embedding's output, and a layer's input and output.
+        return depth_first(root, max(0, self.memory // (tokens * self.stack.token_bytes) - 3))
+
+    # -- measuring ----------------------------------------------------------------------------------------------------
+
+    def _measure(self, items: list[int], masks: list[LayerMask]) -> None:
+        dense = self._dense(items) if self.objective.needs_dense else dict.fromkeys(items)
+        for item, mask, outputs, layer_forwards in self._outputs(items, masks):
             with blaming(f"objective {self.objective.name}"):
-                loss = float(self.objective.loss(outputs, dense).squeeze(0))
+                loss = float(self.objective.loss(outputs, dense[item]).squeeze(0))
             if not math.isfinite(loss):
                 hint = "" if self.stack.model.dtype.itemsize > 2 else "; numbers may overflow, try --dtype float32"
                 where = f"without layers {mask}, on sequence {item}"
                 raise PluginError(f"objective {self.objective.name} gave {loss} {where}{hint}")
-            spent = Cost(layer_forwards, len(mask.kept), batch.ids.shape[1] - 1, 1)
-            self.memo.add(self.context, mask, key, loss, spent)
+            spent = Cost(layer_forwards, len(mask.kept), len(self.sequences.ids[item]) - 1, 1)
+            self.memo.add(self.context, mask, self.sequences.keys[item], loss, spent)
             self.on_cost(spent)
 
-    def _outputs(self, batch: Batch, masks: list[LayerMask]) -> Iterator[tuple[LayerMask, Outputs, int]]:
-        """The outputs of each mask, and how many layers ran since those of the one before."""
-        if not self.stack.shares_prefixes:
-            for mask in masks:
-                yield mask, WholeOutputs(batch, self.stack.masked_logits(batch, mask)), len(mask.kept)
-            return
-        start = self.stack.start(batch)
-        ran = 0
-
-        def run(layer: int, hidden: Tensor) -> Tensor:
-            nonlocal ran
-            ran += 1
-            return self.stack.layer(layer, hidden, start)
-
-        for mask, hidden in Trie.of(masks).walk(start.hidden, run):
-            yield mask, StackOutputs(self.stack, batch, hidden), ran
-            ran = 0
-
-    def _dense(self, batch: Batch, key: str) -> Outputs:
-        """The dense model's outputs. Its last hidden states stay in memory: hidden-sized, where logits are vocabulary-sized."""
-        if not self.stack.shares_prefixes:
-            return WholeOutputs(batch, self.stack.masked_logits(batch, LayerMask(self.stack.layers)))
-        if key not in self._dense_states:
-            *_, self._dense_states[key] = self.stack.states(batch)
-            spent = Cost(layer_forwards=self.stack.layers)
+    def _dense(self, items: list[int]) -> dict[int, Outputs]:
+        """The dense model's outputs. Its last hidden states stay in memory."""
+        # A whole forward's outputs are logits: too large to keep.
+        kept = self._dense_outputs if self.stack.shares_prefixes else {}
+        new = [item for item in items if item not in kept]
+        for item, _, outputs, layer_forwards in self._outputs(new, [LayerMask(self.stack.layers)]) if new else ():
+            kept[item] = outputs
+            spent = Cost(layer_forwards=layer_forwards)
             self.memo.spend(spent)
             self.on_cost(spent)
-        return StackOutputs(self.stack, batch, self._dense_states[key])
+        return {item: kept[item] for item in items}
+
+    def _outputs(self, items: list[int], masks: list[LayerMask]) -> Iterator[tuple[int, LayerMask, Outputs, int]]:
+        """The outputs of each mask on each sequence, and how many layers ran since those of the one before."""
+        batches = [self.sequences.batch(item) for item in items]
+        if not self.stack.shares_prefixes:
+            for item, batch in zip(items, batches, strict=True):
+                for mask in masks:
+                    yield item, mask, WholeOutputs(batch, self.stack.masked_logits(batch, mask)), len(mask.kept)
+            return
+        starts = [self.stack.start(batch) for batch in batches]
+        root = Trie.of(masks)
+        states = {root: [start.hidden for start in starts]}
+        ran = 0
+        for step in self._schedule(root, max(batch.ids.shape[1] for batch in batches)):
+            if isinstance(step, Run):
+                pairs = zip(states[step.state], starts, strict=True)
+                states[step.result] = [self.stack.layer(step.layer, hidden, start) for hidden, start in pairs]
+                ran += len(items)
+            elif isinstance(step, Drop):
+                del states[step.state]
+            elif step.state.mask is not None:
+                for item, batch, hidden in zip(items, batches, states[step.state], strict=True):
+                    yield item, step.state.mask, StackOutputs(self.stack, batch, hidden), ran
+                    ran = 0

@@ -2,18 +2,22 @@
 
 A measurement is (context, mask, item) -> loss: the context is the fingerprint of model, objective and precision, the
 item that of the sequence's token ids. Resume is nothing but this: the search is replayed and finds its losses here.
+Many runs, on many machines, may share one memo; what each of them spent is counted apart.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lpk.core.errors import UsageError
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.store import Store
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 @dataclass
@@ -38,87 +42,97 @@ class Cost:
         return self
 
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS measurement (
-    context TEXT NOT NULL, mask TEXT NOT NULL, item TEXT NOT NULL, loss REAL NOT NULL,
-    PRIMARY KEY (context, mask, item)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS cost (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-"""
+_KNOWN = "SELECT mask, item, loss FROM measurement WHERE context = :context AND mask IN :masks"
+_ADD = "INSERT INTO measurement VALUES (:context, :mask, :item, :loss) ON CONFLICT DO NOTHING"
+_SPEND = (
+    "INSERT INTO cost VALUES (:run, :name, :value)"
+    " ON CONFLICT (run, name) DO UPDATE SET value = cost.value + excluded.value"
+)
+_SPENT = "SELECT name, value FROM cost WHERE run = :run"
+
+#: Masks asked for by one query; databases allow some 30,000 parameters.
+_BATCH = 1000
 
 
 class Memo:
-    """Measurements in an SQLite file. Each is committed with the cost of getting it before the next one begins."""
+    """Measurements in a database. Each is committed with the cost of getting it before the next one begins.
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file.
+    Attributes:
+        run: who pays: costs are kept under this name.
+        found: measurements that were asked for and were there, made by an earlier process or another.
+    """
+
+    def __init__(self, where: Path | str, run: str = "", tell: Callable[[str], None] = lambda text: None) -> None:
+        """Open or create the memo, in an SQLite file or at a database's address.
 
         Raises:
-            UsageError: it is no memo, or the disk is full.
+            LpkError: it cannot be used; see :class:`lpk.core.pruning.store.Store`.
         """
-        self.path = path
-        self._cache: dict[tuple[str, LayerMask], dict[str, float]] = {}
-        with self._explained():
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=60)
-            # Write-ahead logging survives SIGKILL; only a power cut could take the last rows, never tear one.
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.executescript(_SCHEMA)
+        self.run, self.found = run, 0
+        self._store = Store(where)
+        self._store.open(tell)
+        self._seen: dict[tuple[str, LayerMask], dict[str, float]] = defaultdict(dict)
 
-    def known(self, context: str, mask: LayerMask) -> dict[str, float]:
-        """The losses of this mask, by item."""
-        if (context, mask) not in self._cache:
-            query = "SELECT item, loss FROM measurement WHERE context = ? AND mask = ?"
-            with self._explained():
-                self._cache[context, mask] = dict(self._database.execute(query, (context, _key(mask))))
-        return self._cache[context, mask]
+    def known(
+        self, context: str, masks: Iterable[LayerMask], items: Collection[str]
+    ) -> dict[LayerMask, dict[str, float]]:
+        """The losses of these masks on these items, as far as they have been measured: ``{mask: {item: loss}}``.
+
+        A loss never changes, so what was seen once is not asked for again. What is missing is, every time: another
+        process may have measured it meanwhile.
+        """
+        from sqlalchemy import bindparam, text
+
+        query = text(_KNOWN).bindparams(bindparam("masks", expanding=True))
+        masks = list(dict.fromkeys(masks))
+        wanted = {_key(mask): mask for mask in masks if not self._seen[context, mask].keys() >= set(items)}
+        keys = list(wanted)
+        for start in range(0, len(keys), _BATCH):
+            with self._store.transaction() as database:
+                rows = database.execute(query, {"context": context, "masks": keys[start : start + _BATCH]}).all()
+            for key, item, loss in rows:
+                seen = self._seen[context, wanted[key]]
+                if item in items and item not in seen:
+                    seen[item] = loss
+                    self.found += 1
+        return {
+            mask: {item: seen[item] for item in items if item in (seen := self._seen[context, mask])} for mask in masks
+        }
 
     def add(self, context: str, mask: LayerMask, item: str, loss: float, cost: Cost) -> None:
-        """Remember one loss and what it cost, both or neither."""
-        with self._explained(), self._transaction():
-            row = (context, _key(mask), item, loss)
-            self._database.execute("INSERT OR IGNORE INTO measurement VALUES (?, ?, ?, ?)", row)
-            self._spend(cost)
-        self.known(context, mask)[item] = loss
+        """Remember one loss and what it cost, both or neither. If another process was faster, its loss stays."""
+        from sqlalchemy import text
+
+        loss += 0.0  # SQLite would give -0.0 back as 0.0; so does this, for every database and before it is stored
+        row = {"context": context, "mask": _key(mask), "item": item, "loss": loss}
+        with self._store.transaction() as database:
+            new = database.execute(text(_ADD), row, execution_options={"preserve_rowcount": True}).rowcount
+            self._spend(database, cost)
+        if new:
+            self._seen[context, mask][item] = loss
 
     def spend(self, cost: Cost) -> None:
         """Remember a cost that brought no measurement."""
-        with self._explained(), self._transaction():
-            self._spend(cost)
+        with self._store.transaction() as database:
+            self._spend(database, cost)
 
     def cost(self) -> Cost:
-        """Everything spent so far, runs that were killed included."""
-        with self._explained():
-            return Cost(**dict(self._database.execute("SELECT name, value FROM cost")))
+        """Everything this run has spent so far, its processes that were killed included."""
+        from sqlalchemy import text
+
+        with self._store.transaction() as database:
+            return Cost(**{row.name: row.value for row in database.execute(text(_SPENT), {"run": self.run})})
 
     def close(self) -> None:
-        """Close the file; its write-ahead log is folded into it."""
-        with self._explained():
-            self._database.close()
+        """Close the database."""
+        self._store.close()
 
-    def _spend(self, cost: Cost) -> None:
-        query = "INSERT INTO cost VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
-        self._database.executemany(query, vars(cost).items())
+    def _spend(self, database: Connection, cost: Cost) -> None:
+        from sqlalchemy import text
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if "full" in str(error) or "I/O" in str(error):
-                message = f"no space left on the disk of {self.path}; free some and run the same command again"
-                raise UsageError(message) from error
-            raise UsageError(f"{self.path}: {error}; move the file away to measure anew") from error
+        rows = [{"run": self.run, "name": name, "value": value} for name, value in vars(cost).items() if value]
+        if rows:
+            database.execute(text(_SPEND), rows)
 
 
 def _key(mask: LayerMask) -> str:

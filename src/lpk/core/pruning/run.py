@@ -27,6 +27,7 @@ from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.parts import Parts, resolved
 from lpk.core.pruning.recipe import Recipe
+from lpk.core.pruning.store import Store
 from lpk.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     count, tokens = given.size(recipe.calibration.sequences, recipe.calibration.length)
     held_out, _ = other.size(recipe.held_out.sequences, recipe.calibration.length)
     scores = made_up_scores(layers) if parts.scorer else None
-    searched = forecast(parts.searcher, replace(problem, scores=scores), count, tokens, PLAN_PATIENCE)
+    searched = forecast(parts.searcher, replace(problem, scores=scores, sequences=count), tokens, PLAN_PATIENCE)
     if searched is None:
         raise UsageError(f"searcher {parts.searcher.name}: its cost cannot be told within {PLAN_PATIENCE:.0f} seconds")
     passes = count * (1 + bool(parts.scorer) + parts.objective.needs_dense)
@@ -82,6 +83,7 @@ def execute(
     registry: Registry,
     out: Path,
     progress: Progress,
+    store: str | None = None,
     *,
     stream: str = "auto",
     memory: int | None = None,
@@ -91,6 +93,11 @@ def execute(
     A complete run is told again as it was recorded, if its model and data are still the same files.
 
     Args:
+        recipe: what to do.
+        registry: the plugins that may do it.
+        out: the run's folder.
+        progress: told how the work goes on.
+        store: the address of a database that keeps the measurements, in place of a file in the folder.
         stream: whether layers' weights stay on the disk: ``always``, ``never``, or ``auto``. The results are the same.
         memory: bytes that may be taken; by default what the machine has left.
 
@@ -111,11 +118,13 @@ def execute(
             return finished
         corpora = _corpora(recipe)
         run = _Run(recipe, parts, _spec(recipe), out, progress, memory)
+        if store:
+            Store(store).check()  # before minutes of loading
         run.load(*corpora, stream)
         facts = run.facts()
         require_space(out, run.space(), "this run")
         directory.begin(facts)
-        run.open_memo(facts)
+        run.open_memo(facts, store or out / "memo.sqlite", directory.id)
         try:
             run.score()
             run.search()
@@ -166,6 +175,7 @@ class _Run:
             part.check(self.stack.model.config.get_text_config())
         self.calibration = replace(calibration, device=self.spec.device)
         self.held_out = replace(held_out, device=self.spec.device)
+        self.problem = replace(self.problem, sequences=len(calibration.ids))
 
     def _stack(self, stream: str) -> LayerStack:
         """The model, in memory or streamed."""
@@ -214,10 +224,9 @@ class _Run:
 
         return checkpoint_bytes(self.stack, self.problem.dense, self.stored) + 20_000_000
 
-    def open_memo(self, facts: dict[str, Any]) -> None:
+    def open_memo(self, facts: dict[str, Any], where: Path | str, name: str) -> None:
         """Open the memory; ``inputs`` is everything but objective, mask and sequence that a loss depends on."""
-        self.memo = Memo(self.out / "memo.sqlite")
-        self.found = self.memo.cost().measurements
+        self.memo = Memo(where, name, self.progress.note)
         versions = {name: facts["versions"][name] for name in ("lpk", "torch", "transformers")}
         self.inputs = [facts["model"][key] for key in ("fingerprint", "dtype", "device")] + [versions]
 
@@ -249,8 +258,8 @@ class _Run:
         stack = self.stack
         if not stack.streamed:
             return self.calibration
-        token = (stack.layers + 1) * stack.hidden_size * stack.model.dtype.itemsize
-        return Together(self.calibration, max(0, self.memory - stack.streamed.bytes) // 2 // token)
+        left = max(0, self.memory - stack.streamed.bytes)
+        return Together(self.calibration, left // 2 // ((stack.layers + 1) * stack.token_bytes))
 
     def search(self) -> None:
         """Drive the searcher to its end."""
@@ -258,9 +267,11 @@ class _Run:
 
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
         sequences = len(self.calibration.ids)
-        cost = forecast(self.parts.searcher, self.problem, sequences, self.calibration.tokens, BAR_PATIENCE)
+        cost = forecast(self.parts.searcher, self.problem, self.calibration.tokens, BAR_PATIENCE)
         total = cost.layer_forwards + sequences * self.stack.layers if cost else None
         title = f"Searching: {self.parts.described['searcher']['name']}"
+        if cost:
+            title += f", about {cost.layer_forwards:,} layer-forwards ({cost.naive_layer_forwards:,} without sharing)"
 
         def on_best(trial: Trial) -> None:
             self.progress.advance(0, f"best loss {trial.loss:.4f} without {trial.mask}")
@@ -277,7 +288,7 @@ class _Run:
         best, trials = self.outcome.best.mask, self.outcome.trials
         masks = {"dense": self.problem.dense, "pruned": best}
         evaluator = self._evaluator("reported", self.parts.reported, self.held_out)
-        expected = evaluator.plan(list(masks.values())).layer_forwards
+        expected = evaluator.plan(list(masks.values())).cost.layer_forwards
         with self._stage("held-out", "Measuring perplexity on held-out text", expected):
             losses = evaluator.losses(list(masks.values()))
         return {
@@ -287,7 +298,11 @@ class _Run:
             "held_out_perplexity": {name: _perplexity(loss) for name, loss in zip(masks, losses, strict=True)},
             "parameters": {name: parameters(self.stack, mask) for name, mask in masks.items()},
             "weight_bytes": {name: checkpoint_bytes(self.stack, mask, self.stored) for name, mask in masks.items()},
-            "masks": {"asked": len(trials), "distinct": len({trial.mask for trial in trials})},
+            "masks": {
+                "asked": len(trials),
+                "distinct": len({trial.mask for trial in trials}),
+                "stopped_early": sum(self.outcome.stopped()),
+            },
         }
 
     def save(self, result: dict[str, Any]) -> None:
@@ -314,7 +329,7 @@ class _Run:
                 speed = tokens_per_second({"dense": self.stack.model, "pruned": smaller})
         self.cost = {
             **vars(self.memo.cost()),
-            "measurements_found_in_memo": self.found,
+            "measurements_found_in_memo": self.memo.found,
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "streamed": bool(self.stack.streamed),
             "tokens_per_second": speed,
@@ -326,10 +341,11 @@ class _Run:
         """Write what was tried and what it took."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["trial", "step", "removed", "layers_removed", "loss"])
-        for number, trial in enumerate(self.outcome.trials):
+        writer.writerow(["trial", "step", "removed", "layers_removed", "sequences", "loss", "stopped"])
+        for number, (trial, stopped) in enumerate(zip(self.outcome.trials, self.outcome.stopped(), strict=True)):
             removed = " ".join(map(str, trial.mask.removed))
-            writer.writerow([number, trial.step, removed, len(trial.mask), repr(trial.loss)])
+            row = [number, trial.step, removed, len(trial.mask), trial.sequences, repr(trial.loss), int(stopped)]
+            writer.writerow(row)
         write_text(self.out / "trials.csv", table.getvalue())
         write_json(self.out / "cost.json", self.cost)
 
@@ -340,7 +356,12 @@ class _Run:
         context = hashlib.sha256(matters.encode()).hexdigest()[:32]
         advance = self.progress.advance
         return Evaluator(
-            self.stack, objective, sequences, self.memo, context, lambda cost: advance(cost.layer_forwards)
+            self.stack,
+            objective,
+            sequences,
+            self.memo,
+            context,
+            on_cost=lambda cost: advance(cost.layer_forwards),
         )
 
     @contextmanager

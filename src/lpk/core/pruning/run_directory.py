@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,6 +46,15 @@ class RunDirectory:
         self._lock.release()
 
     @property
+    def id(self) -> str:
+        """A random name for what was begun in this folder: the same when it is resumed. Nothing but costs is kept by it."""
+        return self._id.read_text(encoding="utf-8").strip()
+
+    @property
+    def _id(self) -> Path:
+        return self.path / ".id"  # not in run.json, which the same recipe writes byte for byte the same
+
+    @property
     def finished(self) -> dict[str, Any] | None:
         """``{"run": ..., "cost": ...}`` if the run is complete and its parts are there."""
         found = read_run(self.path)
@@ -72,6 +82,8 @@ class RunDirectory:
         sweep(self.path)
         write_json(self.path / "run.json", {**facts, "status": "running"})
         recipe = self.recipe.model_dump(mode="json")
+        if not self._id.exists():
+            write_text(self._id, uuid.uuid4().hex + "\n")
         write_text(self.path / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
 
     def finish(self, facts: dict[str, Any]) -> dict[str, Any]:

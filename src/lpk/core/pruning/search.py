@@ -4,41 +4,54 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lpk.core.contracts import LayerScores, Problem, Searcher
+from lpk.core.contracts import LayerScores, Loss, Probe, Problem, Searcher
 from lpk.core.errors import PluginError, blaming
-from lpk.core.pruning.evaluator import Trie
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost
+from lpk.core.pruning.schedule import Trie
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One mask that a searcher asked for, in its ``step``-th batch."""
+    """One mask that a searcher asked for, in its ``step``-th batch, on the first ``sequences`` sequences."""
 
     step: int
     mask: LayerMask
-    loss: float
+    loss: Loss
+    sequences: int
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that a search asked for, and its answer: the lowest loss at the budget, of equals the first."""
+    """All that a search asked for, and its answer: the lowest loss at the budget on all sequences, of equals the first."""
 
     trials: tuple[Trial, ...]
     best: Trial
+
+    def stopped(self) -> list[bool]:
+        """For each trial, whether it was a look at fewer sequences after which the next batch had the mask no more."""
+        batches = {step: {t.mask for t in trials} for step, trials in itertools.groupby(self.trials, lambda t: t.step)}
+        every = self.best.sequences
+        return [t.sequences < every and t.mask not in batches.get(t.step + 1, ()) for t in self.trials]
+
+
+#: Gives the losses of masks on the first so many sequences.
+LossesOf = Callable[[Sequence[LayerMask], int], Sequence[Loss]]
 
 
 def drive(
     searcher: Searcher[Any],
     problem: Problem,
-    losses_of: Callable[[Sequence[LayerMask]], Sequence[float]],
+    losses_of: LossesOf,
     on_best: Callable[[Trial], None] = lambda trial: None,
 ) -> Outcome:
     """Run a search to its end.
@@ -50,30 +63,35 @@ def drive(
     best: Trial | None = None
     with blaming(f"searcher {searcher.name}"):
         search = searcher.search(problem)
-        masks = next(search, None)
-    while masks is not None:
-        _check(searcher.name, problem, masks)
-        losses = list(losses_of(masks))
-        step = trials[-1].step + 1 if trials else 0
+        asked = next(search, None)
+    for step in itertools.count():
+        if asked is None:
+            break
+        masks, sequences = (asked.masks, asked.sequences) if isinstance(asked, Probe) else (asked, problem.sequences)
+        _check(searcher.name, problem, masks, sequences)
+        losses = list(losses_of(masks, sequences))
         for mask, loss in zip(masks, losses, strict=True):
-            trials.append(Trial(step, mask, loss))
-            if problem.accepts(mask) and (best is None or loss < best.loss):
+            trials.append(Trial(step, mask, loss, sequences))
+            whole = sequences == problem.sequences and problem.accepts(mask)
+            if whole and (best is None or loss < best.loss):
                 best = trials[-1]
                 on_best(best)
         with blaming(f"searcher {searcher.name}"):
             try:
-                masks = search.send(losses)
+                asked = search.send(losses)
             except StopIteration:
-                masks = None
+                asked = None
     if best is None:
-        tried = f"one mask that removes exactly {problem.budget} layers"
+        tried = f"one mask that removes exactly {problem.budget} layers, on all {problem.sequences} sequences"
         raise PluginError(f"searcher {searcher.name} ended without trying {tried}")
     return Outcome(tuple(trials), best)
 
 
-def _check(name: str, problem: Problem, masks: Sequence[LayerMask]) -> None:
+def _check(name: str, problem: Problem, masks: Sequence[LayerMask], sequences: int) -> None:
     if not masks:
         raise PluginError(f"searcher {name} asked for an empty batch of masks")
+    if not 1 <= sequences <= problem.sequences:
+        raise PluginError(f"searcher {name} asked for losses on {sequences} sequences; there are {problem.sequences}")
     for mask in masks:
         if not isinstance(mask, LayerMask) or mask.layers != problem.layers:
             raise PluginError(f"searcher {name} asked for {mask!r}, which is no mask of {problem.layers} layers")
@@ -89,30 +107,35 @@ def made_up_scores(layers: int) -> LayerScores:
     return LayerScores.from_pairs([[abs(end - begin) for end in upto] for begin in upto])
 
 
-def forecast(searcher: Searcher[Any], problem: Problem, sequences: int, tokens: int, patience: float) -> Cost | None:
+def forecast(searcher: Searcher[Any], problem: Problem, tokens: int, patience: float) -> Cost | None:
     """What a search will cost, by running it on made-up losses; None if that takes more than ``patience`` seconds.
 
     Exact for a searcher whose masks do not depend on the losses; for the others the masks, and so what they share,
-    differ a little. The made-up loss of a mask is the sum of its layers' made-up scores, so that searches behave.
+    differ a little. The made-up loss of a mask is the sum of its layers' made-up scores, so that searches behave, and
+    differs between sequences by a tenth of a score, so that races do.
+
+    Args:
+        tokens: of all sequences together.
     """
     cost = Cost()
-    seen: set[LayerMask] = set()
+    measured: Counter[LayerMask] = Counter()
     scores = made_up_scores(problem.layers).layers
     end = time.monotonic() + patience
 
-    def losses_of(masks: Sequence[LayerMask]) -> list[float]:
+    def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
         if time.monotonic() > end:
             raise _OutOfPatience
-        new = [mask for mask in dict.fromkeys(masks) if mask not in seen]
-        seen.update(new)
-        nonlocal cost
-        cost += Cost(
-            layer_forwards=sequences * Trie.of(new).edges(),
-            naive_layer_forwards=sequences * sum(len(mask.kept) for mask in new),
-            head_tokens=len(new) * (tokens - sequences),
-            measurements=sequences * len(new),
-        )
-        return [sum(scores[layer] for layer in mask.removed) for mask in masks]
+        for have, group in _grouped(masks, measured):
+            more = max(0, sequences - have)
+            nonlocal cost
+            cost += Cost(
+                layer_forwards=more * Trie.of(group).edges(),
+                naive_layer_forwards=more * sum(len(mask.kept) for mask in group),
+                head_tokens=more * len(group) * (tokens - problem.sequences) // problem.sequences,
+                measurements=more * len(group),
+            )
+            measured.update(dict.fromkeys(group, more))
+        return [_made_up_loss(mask, scores, sequences) for mask in masks]
 
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -120,6 +143,20 @@ def forecast(searcher: Searcher[Any], problem: Problem, sequences: int, tokens: 
         except _OutOfPatience:
             return None
     return cost
+
+
+def _grouped(masks: Sequence[LayerMask], measured: Counter[LayerMask]) -> list[tuple[int, list[LayerMask]]]:
+    """The distinct masks by how many sequences they have been measured on."""
+    groups: dict[int, list[LayerMask]] = {}
+    for mask in dict.fromkeys(masks):
+        groups.setdefault(measured[mask], []).append(mask)
+    return list(groups.items())
+
+
+def _made_up_loss(mask: LayerMask, scores: Sequence[float], sequences: int) -> Loss:
+    total = sum(scores[layer] for layer in mask.removed)
+    noise = random.Random(repr(mask.removed))
+    return Loss.mean((total + 0.1 * noise.gauss() for _ in range(sequences)), [1.0] * sequences)
 
 
 class _OutOfPatience(Exception):

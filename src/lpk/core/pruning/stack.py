@@ -47,10 +47,11 @@ class LayerStack:
     Attributes:
         model: the dense model, in eval mode; nothing here changes its parameters.
         path: where its list of layers is, e.g. ``"model.layers"``.
-        hidden_size: numbers in the hidden state of one token.
         streamed: where the layers' weights come from, if they are not in memory.
         shares_prefixes: whether layers can be replayed one by one. Where they share state that replay cannot carry
             (keys and values of another layer, say), masks are evaluated by whole-model forwards instead.
+        streams: whether layers are read from the disk one after the other.
+        token_bytes: what one token's hidden state takes.
     """
 
     def __init__(self, model: PreTrainedModel, streamed: Streamed | None = None) -> None:
@@ -65,7 +66,8 @@ class LayerStack:
         self.path = watched.path
         self.modules: list[nn.Module] = list(model.get_submodule(watched.path).children())
         self._gives_tuple = watched.gives_tuple
-        self.hidden_size: int = watched.states[0].shape[-1]
+        self.token_bytes: int = watched.states[0].shape[-1] * watched.states[0].element_size()
+        self.streams = streamed is not None
         self.shares_prefixes = self._replays(watched)
         if not self.shares_prefixes:
             self._check_causal(watched)

@@ -1,0 +1,224 @@
+"""The database that a memo lives in: an SQLite file, or PostgreSQL for many machines. Opened, checked, its errors told.
+
+An SQLite file is known as lpk's by four bytes in its header, read before SQLite is let near it: any other file is
+refused and not touched. One of lpk's that is damaged is set aside, whole, and a new one begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from lpk.core.errors import EnvironmentMissing, UsageError
+from lpk.core.files import network_file_system, room
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection, Engine
+
+_VERSION = 1
+#: Both databases read the same SQL. Without rowids a table is its index: half the bytes, and one tree to check.
+_SCHEMA = (
+    "CREATE TABLE memo (schema_version INTEGER NOT NULL)",
+    f"INSERT INTO memo VALUES ({_VERSION})",
+    "CREATE TABLE measurement (context TEXT NOT NULL, mask TEXT NOT NULL, item TEXT NOT NULL,"
+    " loss DOUBLE PRECISION NOT NULL, PRIMARY KEY (context, mask, item)) {without_rowid}",
+    "CREATE TABLE cost (run TEXT NOT NULL, name TEXT NOT NULL, value BIGINT NOT NULL, PRIMARY KEY (run, name))"
+    " {without_rowid}",
+)
+_WITHOUT_ROWID = {"sqlite": "WITHOUT ROWID", "postgresql": ""}
+
+_MARK = b"lpkm"
+_MARK_AT = 68  # the header's application id: https://www.sqlite.org/fileformat.html#application_id
+#: Whoever creates the tables does so alone.
+_ALONE = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": f"SELECT pg_advisory_xact_lock({int.from_bytes(_MARK)})",
+}
+
+_DRIVERS = {
+    "sqlite": "sqlite+pysqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+_WANTED = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE (an @ in the password is written %40)"
+
+
+class Store:
+    """A database for a memo's tables.
+
+    Attributes:
+        file: its file, if that is what it is.
+        name: what to call it in a message: the file's path, or the address without password.
+    """
+
+    def __init__(self, where: Path | str) -> None:
+        """Say where it is: a file, or an address such as ``postgresql://user:password@host/database``.
+
+        Raises:
+            EnvironmentMissing: SQLAlchemy or psycopg is not installed.
+            UsageError: the address is none.
+        """
+        url = _url(where)
+        self.file = Path(url.database or "") if url.drivername == _DRIVERS["sqlite"] else None
+        # A query may hold a password too.
+        self.name = str(self.file or url.set(query={}, drivername="postgresql").render_as_string(hide_password=True))
+        self._engine = _engine(url)
+
+    def check(self) -> None:
+        """Find out whether a server can be reached, changing nothing there.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        if not self.file:
+            with self.transaction():
+                pass
+
+    def open(self, tell: Callable[[str], None]) -> None:
+        """Create what is not there, check what is.
+
+        Args:
+            tell: called with what a person should know: a damaged file, a file system that is not for SQLite.
+
+        Raises:
+            UsageError: it is no memo or of another version, cannot be reached or written, or the disk is full.
+        """
+        try:
+            if self.file:
+                self._prepare(self.file, tell)
+            self._create()
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """What is executed in this context is committed together at its end, or not at all.
+
+        Raises:
+            UsageError: the database failed; the message is one line and holds no password.
+        """
+        from sqlalchemy.exc import DBAPIError
+
+        try:
+            with room(self.name), self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise UsageError(f"{self.name}: {' '.join(str(error.orig).split())}") from error
+
+    def close(self) -> None:
+        """Close it; SQLite folds the write-ahead log into the file."""
+        with room(self.name):
+            self._engine.dispose()
+
+    def _prepare(self, file: Path, tell: Callable[[str], None]) -> None:
+        """Make sure that the file is a sound one of ours, or new; one process at a time."""
+        if kind := network_file_system(file):
+            tell(f"{file} is on {kind}, where SQLite cannot be shared between machines; --store postgresql://... can")
+        with room(file), FileLock(file.with_name(f".{file.name}.lock")):
+            if (head := _head(file)) and head[_MARK_AT:] != _MARK:
+                raise UsageError(f"{file}: this is no memo of lpk's; move the file away to measure anew")
+            if head and (damage := self._damage()):
+                self._engine.dispose()
+                aside = _set_aside(file)
+                tell(f"{file} is damaged ({damage}); it is now {aside.name}, and measuring begins anew")
+            with self.transaction() as database:
+                if not _head(file):
+                    database.exec_driver_sql(f"PRAGMA application_id = {int.from_bytes(_MARK)}")
+                # Write-ahead logging: readers and a writer do not wait for each other, and SIGKILL takes nothing.
+                database.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+    def _damage(self) -> str:
+        """What is wrong with the file, if anything is.
+
+        All of it is read, every time: 0.7 s for the 125 MB of a million measurements, or what the disk needs, against minutes of
+        a run. The part of a full integrity check that is left out, indexes beside their tables, would find none here.
+        """
+        from sqlalchemy.exc import DatabaseError
+
+        try:
+            with self._engine.connect() as connection:
+                found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+            return "" if found == "ok" else " ".join(found.split())
+        except DatabaseError as error:
+            if getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+                return str(error.orig)
+            raise UsageError(f"{self.name}: {error.orig}") from error
+
+    def _create(self) -> None:
+        from sqlalchemy import inspect
+
+        kind = self._engine.dialect.name
+        with self.transaction() as database:
+            database.exec_driver_sql(_ALONE[kind])
+            tables = inspect(database).get_table_names()
+            if not tables:
+                for statement in _SCHEMA:
+                    database.exec_driver_sql(statement.format(without_rowid=_WITHOUT_ROWID[kind]))
+            elif "memo" not in tables:
+                raise UsageError(f"{self.name}: this database holds other tables and no memo; give lpk one of its own")
+            version = database.exec_driver_sql("SELECT schema_version FROM memo").scalar_one()
+            if version != _VERSION:
+                versions = f"schema {version}, this lpk knows {_VERSION}"
+                raise UsageError(
+                    f"{self.name}: a memo of another version of lpk ({versions}); use that one, or a new memo"
+                )
+
+
+def _url(where: Path | str) -> URL:
+    """Where the database is, with the driver to use. Nothing of a malformed address is repeated: passwords are in it."""
+    try:
+        from sqlalchemy import URL, make_url
+        from sqlalchemy.exc import ArgumentError
+    except ModuleNotFoundError as error:
+        raise EnvironmentMissing(f'this needs {error.name}: pip install "lpk[prune]"') from error
+    if isinstance(where, Path):
+        return URL.create(_DRIVERS["sqlite"], database=str(where))
+    try:
+        url = make_url(where)
+        url = url.set(drivername=_DRIVERS[url.drivername])
+    except (ArgumentError, KeyError, ValueError):
+        raise UsageError(f"--store: this is no address of a memo; wanted {_WANTED}") from None
+    plain_file = url.database and not (url.host or url.username or url.query)
+    if (url.drivername == _DRIVERS["sqlite"] and not plain_file) or "@" in (url.host or ""):
+        raise UsageError(f"--store: this is no address of a memo; wanted {_WANTED}")
+    return url
+
+
+def _engine(url: URL) -> Engine:
+    from sqlalchemy import create_engine, event
+
+    if url.drivername != _DRIVERS["sqlite"]:
+        try:
+            import psycopg  # noqa: F401
+        except ImportError as error:
+            raise EnvironmentMissing('a memo on PostgreSQL needs psycopg: pip install "lpk[postgres]"') from error
+        return create_engine(url, connect_args={"connect_timeout": 10})
+    engine = create_engine(url, connect_args={"timeout": 60})
+    # With write-ahead logging only a power cut could take the last rows, never tear one; FULL syncs at every commit.
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = NORMAL"))
+    return engine
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_MARK_AT + len(_MARK))
+    except FileNotFoundError:
+        return b""
+
+
+def _set_aside(file: Path) -> Path:
+    """Rename the file, and its log so that they still belong together."""
+    number = 1
+    while (aside := file.with_name(f"{file.name}.corrupt-{number}")).exists():
+        number += 1
+    for ending in ("-wal", "-shm", ""):
+        part = file.with_name(file.name + ending)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + ending))
+    return aside

@@ -1,0 +1,98 @@
+"""Evolution by level switches (Sieberling et al. 2024, "EvoPress"): one parent, many offspring, the best goes on.
+
+An offspring is its parent with a few layers switched: one put back for each one removed, so the budget stays. The paper
+draws them uniformly, starts from the best of 64 random masks, and selects in stages, on 1/16 of the tokens and then on
+all. Here a scorer's best layers are the first parent and layers are drawn by their rank in its order, no mask is tried
+twice, and the stages are a race. ``confidence=1`` measures every offspring in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+
+from pydantic import Field
+
+from lpk import hookimpl
+from lpk.core.contracts import Component, Problem, Search, Searcher
+from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.racing import Racing
+
+
+class EvolutionaryOptions(Racing):
+    confidence: float = Field(
+        0.9, gt=0.5, le=1, description="stop an offspring early once it is worse with this probability; 1 never does"
+    )
+    offspring: int = Field(16, ge=1, description="new masks in a generation")
+    generations: int = Field(
+        0, ge=0, description="at most so many; 0 for budget x (layers - budget) / 1.5, as published"
+    )
+    patience: int = Field(4, ge=1, description="end after so many generations without a better mask")
+    switches: int = Field(3, ge=1, description="layers switched at once, at most; the lower of two draws counts")
+    initial: int = Field(64, ge=1, description="random masks to choose the first parent from, without a scorer")
+
+
+class Evolutionary(Searcher[EvolutionaryOptions]):
+    scores = "optional"
+
+    def search(self, problem: Problem) -> Search:
+        options, random = self.options, problem.random()
+        generations = options.generations or int(problem.budget * (problem.layers - problem.budget) / 1.5)
+        (parent, _), *_ = yield from options.race(problem, self._first(problem, random))
+        (loss,) = yield [parent]
+        tried, waited = {parent}, 0
+        for _ in range(generations):
+            offspring = self._offspring(problem, parent, tried, random)
+            if waited == options.patience or not offspring:
+                return
+            tried.update(offspring)
+            (best, _), *_ = yield from options.race(problem, [parent, *offspring])
+            (its_loss,) = yield [best]  # the race may have ended before all sequences
+            waited += 1
+            if its_loss < loss:
+                parent, loss, waited = best, its_loss, 0
+
+    def _first(self, problem: Problem, random: Random) -> list[LayerMask]:
+        if problem.scores:
+            return [problem.lowest(problem.scores.layers)]
+        draws = (random.sample(problem.candidates, problem.budget) for _ in range(self.options.initial))
+        return list(dict.fromkeys(problem.mask(layers) for layers in draws))
+
+    def _offspring(self, problem: Problem, parent: LayerMask, tried: set[LayerMask], random: Random) -> list[LayerMask]:
+        """New masks a few switches from the parent; fewer where hardly any are left."""
+        found: dict[LayerMask, None] = {}
+        for _ in range(20 * self.options.offspring):
+            mask = parent
+            for _ in range(min(random.randint(1, self.options.switches) for _ in range(2))):
+                mask = _switched(problem, mask, random)
+            if mask not in tried:
+                found[mask] = None
+            if len(found) == self.options.offspring:
+                break
+        return list(found)
+
+
+def _switched(problem: Problem, mask: LayerMask, random: Random) -> LayerMask:
+    """One removed layer for one kept. With scores, the layer of rank r is 1 / r times as likely as the first."""
+    back, out = list(mask.removed), list(problem.removable(mask))
+    if not out:
+        return mask
+    if problem.scores:
+        scores = problem.scores.layers
+        back.sort(key=lambda layer: -scores[layer])
+        out.sort(key=lambda layer: scores[layer])
+        ranks = [1 / rank for rank in range(1, problem.layers + 1)]
+        (restored,), (dropped,) = (random.choices(order, ranks[: len(order)]) for order in (back, out))
+        return mask.restore(restored).drop(dropped)
+    return mask.restore(random.choice(back)).drop(random.choice(out))
+
+
+@hookimpl
+def lpk_searchers() -> Iterable[Component]:
+    yield Component(
+        "evolutionary",
+        "Switch a few layers of the best mask so far, race the results, keep the best",
+        f"{__name__}:Evolutionary",
+        reference="https://arxiv.org/abs/2410.14649",
+        options=EvolutionaryOptions,
+    )

@@ -1,0 +1,174 @@
+"""Races: a fair test, the plain result when nothing is stopped, and a record of what was."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from lpk.core.contracts import Loss, Problem
+from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.racing import Racing, is_worse
+from lpk.core.pruning.search import Outcome, drive
+from lpk.core.registry import installed
+
+LAYERS, BUDGET, SEQUENCES = 12, 4, 32
+
+
+class Losses:
+    """Made-up losses with interactions, and noise that the masks of a sequence share."""
+
+    def __init__(self, noise: float, seed: int = 0) -> None:
+        self.noise, self.seed = noise, seed
+        self.measured: dict[LayerMask, int] = {}
+
+    def __call__(self, masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+        for mask in masks:
+            self.measured[mask] = max(sequences, self.measured.get(mask, 0))
+        return [self.loss(mask, sequences) for mask in masks]
+
+    def loss(self, mask: LayerMask, sequences: int) -> Loss:
+        worth = random.Random(self.seed)
+        alone = [worth.random() for _ in range(LAYERS)]
+        true = sum(alone[layer] for layer in mask.removed) + 0.05 * sum(
+            1 for a in mask.removed for b in mask.removed if b == a + 1
+        )
+        own = random.Random(f"{self.seed} {mask.removed}")
+        items = [true + 3 * (item % 5) + self.noise * own.gauss() for item in range(sequences)]
+        return Loss.mean(items, [1.0] * sequences)
+
+
+def search(name: str, losses: Losses, **options: Any) -> Outcome:
+    searcher: Any = installed().find("searcher", name).create(options)
+    return drive(searcher, Problem(LAYERS, BUDGET, frozenset({0}), sequences=SEQUENCES, workspace=Path()), losses)
+
+
+def plain_greedy(losses: Losses) -> LayerMask:
+    mask = LayerMask(LAYERS)
+    for _ in range(BUDGET):
+        candidates = [mask.drop(layer) for layer in mask.kept if layer != 0]
+        mask = min(candidates, key=lambda candidate: losses.loss(candidate, SEQUENCES))
+    return mask
+
+
+@given(
+    st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=2, max_size=12).filter(
+        lambda pairs: len({round(a - b, 3) for a, b in pairs}) > 1
+    ),
+    st.sampled_from([0.6, 0.9, 0.99]),
+)
+def test_worse_is_scipys_paired_t_test(pairs: list[tuple[float, float]], confidence: float) -> None:
+    here, there = zip(*pairs, strict=True)
+    ones = [1.0] * len(pairs)
+    p_value = stats.ttest_rel(here, there, alternative="greater").pvalue
+    if abs(p_value - (1 - confidence)) > 1e-6:
+        worse = is_worse(Loss.mean(here, ones), Loss.mean(there, ones), confidence)
+        assert worse == (p_value < 1 - confidence)
+
+
+def test_a_sequence_weighs_as_much_as_its_tokens() -> None:
+    few, many = [1.0, 1.0, 5.0], [1.0, 100.0, 1.0]
+    assert Loss.mean(few, many) == pytest.approx(106 / 102)
+    one, two = Loss.mean([2.0, 2.1, 0.0], many), Loss.mean([1.0, 1.0, 1.5], many)
+    assert is_worse(one, two, 0.6)
+    assert not is_worse(two, one, 0.6)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_an_equal_is_stopped_no_more_often_than_the_confidence_says(confidence: float) -> None:
+    draw, trials, stopped = random.Random(4), 4000, 0
+    for _ in range(trials):
+        pair = [Loss.mean([draw.gauss() for _ in range(4)], [1.0] * 4) for _ in range(2)]
+        stopped += is_worse(*pair, confidence)
+    share = 1 - confidence
+    assert stopped / trials == pytest.approx(share, abs=4 * (share / trials) ** 0.5)
+
+
+@pytest.mark.parametrize("name", ["greedy", "beam"])
+def test_without_racing_each_batch_is_one_look_at_all_sequences(name: str) -> None:
+    losses = Losses(noise=0.3)
+    outcome = search(name, losses)
+    assert {trial.sequences for trial in outcome.trials} == {SEQUENCES}
+    assert not any(outcome.stopped())
+    if name == "greedy":
+        assert outcome.best.mask == plain_greedy(losses)
+        assert outcome.trials[-1].step == BUDGET - 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from(["greedy", "beam", "lazy-greedy"]))
+def test_races_without_noise_choose_what_the_plain_search_does(seed: int, name: str) -> None:
+    plain, raced = Losses(0, seed), Losses(1e-6, seed)
+    best = search(name, plain, confidence=1).best
+    outcome = search(name, raced, confidence=0.9)
+    assert outcome.best.mask == best.mask
+    assert sum(raced.measured.values()) < 0.6 * sum(plain.measured.values())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 6))
+def test_beam_is_never_worse_than_greedy(seed: int, width: int) -> None:
+    assert search("beam", Losses(0.3, seed), width=width).best.loss <= search("greedy", Losses(0.3, seed)).best.loss
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000))
+def test_lazy_greedy_with_endless_slack_is_greedy(seed: int) -> None:
+    losses = Losses(0.3, seed)
+    assert search("lazy-greedy", losses, confidence=1, slack=1e9).best.mask == plain_greedy(losses)
+
+
+def test_lazy_greedy_measures_fewer_masks_than_greedy() -> None:
+    lazy, plain = Losses(0), Losses(0)
+    assert search("lazy-greedy", lazy, confidence=1).best.mask == search("greedy", plain).best.mask
+    assert len(lazy.measured) < 0.8 * len(plain.measured)
+
+
+def test_the_record_says_what_was_stopped_and_when() -> None:
+    losses = Losses(0.05)
+    outcome = search("greedy", losses, confidence=0.9, first=4)
+    stopped = {t.mask: t.sequences for t, gone in zip(outcome.trials, outcome.stopped(), strict=True) if gone}
+    assert stopped
+    assert all(losses.measured[mask] == sequences < SEQUENCES for mask, sequences in stopped.items())
+    assert outcome.best.sequences == SEQUENCES
+    assert {trial.sequences for trial in outcome.trials} >= {4, SEQUENCES}
+
+
+def test_evolution_keeps_its_parent_and_tries_nothing_twice() -> None:
+    losses = Losses(0.2)
+    outcome = search("evolutionary", losses, patience=3)
+    whole = [trial for trial in outcome.trials if trial.sequences == SEQUENCES]
+    assert outcome.best.loss == min(trial.loss for trial in whole)
+    firsts = [trial.mask for trial in outcome.trials if trial.sequences == 2]
+    offspring = [mask for step, mask in enumerate(firsts) if mask not in firsts[:step]]
+    assert len(offspring) >= 16 * 3
+    assert all(len(mask) == BUDGET for mask in offspring)
+
+
+def test_evolution_finds_the_optimum_of_a_small_space() -> None:
+    losses = Losses(0)
+    best = search("exhaustive", losses).best
+    assert search("evolutionary", losses, patience=20, offspring=32).best.mask == best.mask
+
+
+def test_a_probe_is_asked_of_the_first_sequences_and_doubled() -> None:
+    problem = Problem(LAYERS, 1, sequences=20)
+    masks = [LayerMask(LAYERS, (layer,)) for layer in range(3)]
+    race = Racing(confidence=0.9, first=3).race(problem, masks)
+    asked: Any = next(race)
+    looks, ranked = [], None
+    while ranked is None:
+        looks.append(asked.sequences)
+        ones = [1.0] * asked.sequences
+        try:
+            asked = race.send([Loss.mean([1.0 + 1e-9 * i for _ in ones], ones) for i in range(3)])
+        except StopIteration as done:
+            ranked = done.value
+    assert looks in ([3], [3, 6, 12, 20])
+    assert [mask for mask, _ in ranked] == masks
