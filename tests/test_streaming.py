@@ -18,7 +18,9 @@ from lpk.core.errors import UsageError
 from lpk.core.memory import available_memory, parse_bytes
 from lpk.core.pruning import checkpoint
 from lpk.core.pruning.calibration import Sequences, Together
+from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec, fingerprint
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.pruning.tensor_files import TensorFiles
@@ -150,6 +152,25 @@ def test_each_layer_is_read_once_a_pass_and_only_two_are_in_memory(spec: ModelSp
                 streamed.layer(layer, start.hidden, start)
             window._stop()
     assert window.bytes_read - before <= 5 * each
+
+
+@pytest.mark.parametrize("objective", ["perplexity", "kl"])
+def test_losses_are_the_same_and_all_masks_share_a_pass(
+    objective: str, spec: ModelSpec, dense: LayerStack, streamed: LayerStack, tmp_path: Path
+) -> None:
+    masks = [LayerMask(6, (layer, 4)) for layer in range(4)] + [LayerMask(6, (2,)), LayerMask(6)]
+    assert streamed.streamed is not None
+    window, losses = streamed.streamed.window, {}
+    before = window.bytes_read
+    for name, stack in {"dense": dense, "streamed": streamed}.items():
+        memo = Memo(tmp_path / f"{name}.sqlite")
+        measured = installed().find("objective", objective).create({})
+        losses[name] = Evaluator(stack, measured, ragged(), memo, objective).losses(masks)  # type: ignore[arg-type]
+        memo.close()
+    window._stop()
+    assert losses["streamed"] == losses["dense"]
+    passes = 2 if objective == "kl" else 1  # the dense model's own; and one layer may have been read ahead
+    assert window.bytes_read - before <= (6 * passes + 1) * layer_bytes(spec, streamed)
 
 
 def layer_bytes(spec: ModelSpec, stack: LayerStack) -> int:
@@ -324,6 +345,17 @@ def test_four_times_the_layers_take_the_same_memory(tmp_path: Path) -> None:
         peaks.append(int(done.stdout))
     assert sizes[1] - sizes[0] > 200e6
     assert abs(peaks[1] - peaks[0]) < 20e6, peaks
+
+
+@pytest.mark.slow
+def test_sixteen_gigabytes_are_scored_in_six(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "streaming.py"
+    command = [sys.executable, script, "--large", "--limit", "6GB", "--folder", tmp_path, "--json", tmp_path / "found"]
+    subprocess.run(command, check=True)
+    found = json.loads((tmp_path / "found").read_text())
+    assert found["bytes"] > 16e9
+    assert found["ways"]["streamed"]["limit"]["bytes"] == 6_000_000_000
+    assert found["ways"]["streamed"]["peak_bytes"] < 4.5e9
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.errors import UsageError
-from lpk.core.pruning.tensor_files import TensorFiles
+from lpk.core.pruning.models import all_finite
+from lpk.core.pruning.tensor_files import PART, TensorFiles
 
 if TYPE_CHECKING:
     import torch
@@ -192,9 +193,10 @@ class Streamed:
         """
         import torch
 
-        for stored in self._files.parts(name) if tensor.is_meta else [tensor]:
+        step = PART // tensor.dtype.itemsize
+        for stored in self._files.parts(name) if tensor.is_meta else torch.split(tensor.reshape(-1), step):
             part = stored.to(tensor.dtype)
-            if part.is_floating_point() and not torch.isfinite(part).all():
+            if not all_finite(part):
                 raise UsageError(f"the tensor {name} holds NaN or infinity; the weights are broken")
             yield part
 
