@@ -26,7 +26,9 @@ def contestants(
     features: torch.Tensor, dense: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
 ) -> dict[str, Callable[[], Any]]:
     """What is timed, on (tokens, hidden) features of a masked and of the dense model."""
-    head = LinearHead((), weight, None)
+    product = torch.nn.Module()
+    product.weight = torch.nn.Parameter(weight, requires_grad=False)
+    head = LinearHead((), product)
     batch = Batch(torch.cat([targets[:1], targets])[None], torch.tensor([len(targets) + 1]))
 
     def outputs(of: torch.Tensor) -> LinearOutputs:

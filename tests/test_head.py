@@ -22,13 +22,20 @@ from lpk.testing.tiny import ARCHITECTURES
 CHUNKS = (32, 33, 64, 100, 128, 1000)
 
 
+def embeddings(weight: torch.Tensor, bias: torch.Tensor | None = None) -> nn.Module:
+    made = nn.Linear(1, 1, bias=bias is not None)
+    made.weight = nn.Parameter(weight, requires_grad=False)
+    made.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+    return made
+
+
 def a_head(rows: int, bias: bool = False, dtype: torch.dtype = torch.float32) -> tuple[LinearHead, torch.Tensor]:
     """A head of 3,000 words, no multiple of a block, and features that make peaked predictions."""
     torch.manual_seed(0)
     weight = torch.randn(3000, 64).to(dtype)
-    return LinearHead((), weight, torch.randn(3000).to(dtype) if bias else None), (torch.randn(rows, 64) * 0.7).to(
-        dtype
-    )
+    return LinearHead((), embeddings(weight, torch.randn(3000).to(dtype) if bias else None)), (
+        torch.randn(rows, 64) * 0.7
+    ).to(dtype)
 
 
 def exact_logits(made: LinearHead, features: torch.Tensor) -> torch.Tensor:
@@ -131,7 +138,7 @@ def test_losses_are_the_same_bits_whatever_the_chunk(
 @pytest.mark.parametrize("rows", [1, 15, 16, 47, 300, 1023])
 def test_a_real_heads_products_do_not_depend_on_the_chunk(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
-    made = LinearHead((), torch.randn(5000, 576) * 0.1, None)
+    made = LinearHead((), embeddings(torch.randn(5000, 576) * 0.1))
     features, targets = torch.randn(rows, 576), torch.randint(0, 5000, (rows,))
     losses = []
     for chunk in CHUNKS:

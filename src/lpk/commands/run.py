@@ -12,8 +12,18 @@ import click
 from lpk.commands.console import progress
 from lpk.commands.summary import plan_text, summary_text
 from lpk.core.errors import UsageError, did_you_mean
+from lpk.core.memory import parse_bytes
 from lpk.core.pruning.recipe import Choice, Recipe
 from lpk.core.registry import Registry, installed
+
+
+class Size(click.ParamType[int]):
+    """Bytes, as people write them."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return parse_bytes(value) if isinstance(value, str) else value
 
 
 @click.command()
@@ -60,6 +70,18 @@ from lpk.core.registry import Registry, installed
     help="The run's folder.  [default: one under runs/, named after the recipe]",
 )
 @click.option(
+    "--stream",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Read layers from the disk as they run; auto: when the model does not fit into memory.  [default: auto]",
+)
+@click.option(
+    "--memory",
+    type=Size(),
+    metavar="SIZE",
+    help="What the model and its hidden states may take, e.g. 6GB.  [default: what the machine has free]",
+)
+@click.option(
     "--store",
     envvar="LPK_STORE",
     metavar="URL",
@@ -71,8 +93,8 @@ from lpk.core.registry import Registry, installed
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def run(
-    recipe: Path | None, options: tuple[str, ...], out: Path | None, store: str | None, resume: Path | None,
-    dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
+    recipe: Path | None, options: tuple[str, ...], out: Path | None, stream: str, memory: int | None,
+    store: str | None, resume: Path | None, dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Remove layers from a model, measure what it costs, write the smaller model.
 
@@ -108,7 +130,7 @@ def run(
     out = out or default_path(resolved(wanted, registry))
     _quieten_libraries()
     with progress(quiet) as shown:
-        done = execute(wanted, registry, out, shown, store)
+        done = execute(wanted, registry, out, shown, store, stream=stream, memory=memory)
     click.echo(json.dumps({"directory": str(out), **done}, indent=2) if as_json else summary_text(out, done))
 
 

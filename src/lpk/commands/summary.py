@@ -37,8 +37,7 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
             cost["model_file_bytes"] / 1e6,
             ".1f",
         ),
-        _row("tokens/s, reading", speed["dense"]["read"], speed["pruned"]["read"], ".1f"),
-        _row("tokens/s, writing", speed["dense"]["write"], speed["pruned"]["write"], ".1f"),
+        *_speed(speed),
         "",
         *_finalists(run),
         f"  evaluated          {masks} mask{'s'[: masks != 1]} on {_data(run['calibration'])}",
@@ -65,6 +64,13 @@ def _finalists(run: dict[str, Any]) -> list[str]:
         for finalist in finalists
     ]
     return [f"  {'' if place else 'confirmed':19}{line}" for place, line in enumerate(lines)]
+
+
+def _speed(speed: dict[str, dict[str, float]] | None) -> list[str]:
+    if speed is None:
+        return [f"  {'tokens/s':37}not measured: the layers were read from the disk as they ran"]
+    ways = {"read": "reading", "write": "writing"}
+    return [_row(f"tokens/s, {name}", speed["dense"][way], speed["pruned"][way], ".1f") for way, name in ways.items()]
 
 
 def _row(label: str, dense: float, pruned: float, form: str) -> str:

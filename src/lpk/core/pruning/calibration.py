@@ -99,6 +99,39 @@ class Sequences:
 
 
 @dataclass(frozen=True)
+class Together:
+    """The same sequences in few large batches: a model that is read from the disk for each should be read seldom.
+
+    Attributes:
+        tokens: positions that a batch may have, padding included; a sequence that is longer is a batch by itself.
+    """
+
+    sequences: Sequences
+    tokens: int
+
+    def batches(self) -> Iterator[Batch]:
+        """See :meth:`lpk.core.contracts.Calibration.batches`."""
+        rows: list[Batch] = []
+        for batch in self.sequences.batches():
+            if rows and (len(rows) + 1) * max(row.ids.shape[1] for row in [*rows, batch]) > self.tokens:
+                yield _beside(rows)
+                rows = []
+            rows.append(batch)
+        if rows:
+            yield _beside(rows)
+
+
+def _beside(rows: list[Batch]) -> Batch:
+    """Batches of one sequence each as one batch, the shorter ones padded on the right."""
+    import torch
+    from torch.nn.functional import pad
+
+    width = max(row.ids.shape[1] for row in rows)
+    ids = [pad(row.ids, (0, width - row.ids.shape[1])) for row in rows]
+    return Batch(torch.cat(ids), torch.cat([row.lengths for row in rows]))
+
+
+@dataclass(frozen=True)
 class Corpus:
     """What a calibration file holds, before any tokenizer.
 

@@ -8,9 +8,10 @@ every list of layer indices, and each module's own ``layer_idx``, by which it fi
 from __future__ import annotations
 
 import copy
+import gc
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from lpk.core.pruning.streaming import Streamed
+
 #: Entries of configurations that list layers by index, not one value for each layer.
 _INDEX_LISTS = ("mlp_only_layers", "full_attention_layers_idx", "cross_attention_layers")
+
+#: Where transformers begins a new file of weights.
+SHARD = "50GB"
 
 
 def pruned_config(config: PreTrainedConfig, mask: LayerMask) -> PreTrainedConfig:
@@ -89,9 +95,14 @@ def save(
     """
     require_space(into.parent, checkpoint_bytes(stack, mask, dtype) + 10_000_000, "the pruned model")
     with whole_directory(into) as folder:
+        stored = storage_dtype(stack, dtype)
+        sources = {id(p): name for name, p in stack.model.named_parameters()}
         with without_layers(stack, mask) as model:
-            stored = storage_dtype(model, dtype)
-            model.save_pretrained(folder, state_dict=_cast(model, stored))
+            if stack.streamed:
+                model.save_pretrained(folder, state_dict={})  # all but the weights
+                _copy_weights(stack.streamed, sources, folder, stored)
+            else:
+                model.save_pretrained(folder, state_dict=_cast(model, stored))
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             config["dtype"] = str(stored).removeprefix("torch.")
             (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -101,12 +112,15 @@ def save(
         _prove(stack, mask, folder)
 
 
-def storage_dtype(model: PreTrainedModel, dtype: str) -> torch.dtype:
+def storage_dtype(stack: LayerStack, dtype: str) -> torch.dtype:
     """The precision to store a model's weights in: this one if every weight survives it, else that in memory."""
     import torch
 
+    model = stack.model
     wanted = getattr(torch, dtype.removeprefix("torch."), None) if dtype else None
     if isinstance(wanted, torch.dtype) and wanted.itemsize < model.dtype.itemsize:
+        if stack.streamed:
+            return wanted if stack.streamed.survives(wanted) else model.dtype
         weights = (p for p in model.parameters() if p.dtype == model.dtype)
         if all(torch.equal(p.to(wanted).to(p.dtype), p) for p in weights):
             return wanted
@@ -127,11 +141,50 @@ def load(folder: Path, like: PreTrainedModel) -> PreTrainedModel:
     """A saved checkpoint, in the precision and on the device of another model."""
     from transformers import AutoModelForCausalLM
 
-    trusted = type(like).__module__.startswith("transformers_modules.")
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=like.dtype, use_safetensors=True, local_files_only=True, trust_remote_code=trusted
+        folder, dtype=like.dtype, use_safetensors=True, local_files_only=True, trust_remote_code=_brings_code(like)
     )
     return model.to(like.device).eval()
+
+
+def _brings_code(model: PreTrainedModel) -> bool:
+    return type(model).__module__.startswith("transformers_modules.")
+
+
+def _copy_weights(streamed: Streamed, sources: Mapping[int, str], folder: Path, dtype: torch.dtype) -> None:
+    """Write what is left of a streamed model, a part of a weight at a time, into the file that ``save_pretrained`` writes.
+
+    Args:
+        sources: the name that each parameter, by its ``id``, has in the dense model.
+    """
+    import torch
+    from huggingface_hub import split_torch_state_dict_into_shards
+
+    from lpk.core.pruning.tensor_files import write_tensors
+
+    model = streamed.model
+    weights = {name: t for name, t in model.state_dict().items() if name not in model.all_tied_weights_keys}
+    parameters = dict(model.named_parameters())
+    cast = {name for name, p in parameters.items() if p.dtype == model.dtype}
+    shapes = {
+        name: torch.empty(t.shape, dtype=dtype if name in cast else t.dtype, device="meta")
+        for name, t in weights.items()
+    }
+
+    def parts(name: str) -> Iterator[Tensor]:
+        source = sources[id(parameters[name])] if name in parameters else name
+        return (part.to(shapes[name].dtype) for part in streamed.parts(source, weights[name]))
+
+    shards = split_torch_state_dict_into_shards(
+        shapes, filename_pattern="model{suffix}.safetensors", max_shard_size=SHARD
+    )
+    for file, names in shards.filename_to_tensors.items():
+        write_tensors(folder / file, {name: (shapes[name].dtype, shapes[name].shape) for name in names}, parts)
+    if shards.is_sharded:
+        total = {"total_parameters": model.num_parameters(), **shards.metadata}
+        index = {"metadata": total, "weight_map": shards.tensor_to_filename}
+        text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+        (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
 
 
 def _prove(stack: LayerStack, mask: LayerMask, folder: Path) -> None:
@@ -141,7 +194,9 @@ def _prove(stack: LayerStack, mask: LayerMask, folder: Path) -> None:
     probe = stack.probe()
     with torch.inference_mode():
         masked = stack.masked_logits(probe, mask)
-        reloaded = load(folder, stack.model)(probe.ids, use_cache=False).logits
+        with stack.streamed.released() if stack.streamed else nullcontext():
+            reloaded = _reload(stack, folder)(probe.ids, use_cache=False).logits
+            gc.collect()  # a model refers to itself; its memory is wanted again
     if not torch.equal(masked, reloaded):
         worst = (masked - reloaded).abs().max().item()
         kind = type(stack.model).__name__
@@ -151,6 +206,20 @@ def _prove(stack: LayerStack, mask: LayerMask, folder: Path) -> None:
         )
 
 
+def _reload(stack: LayerStack, folder: Path) -> PreTrainedModel:
+    """The saved model, as the dense one is: in memory, or streamed."""
+    if not stack.streamed:
+        return load(folder, stack.model)
+    from transformers import AutoConfig
+
+    from lpk.core.pruning.streaming import open_streamed
+
+    trusted, dtype = _brings_code(stack.model), str(stack.model.dtype).removeprefix("torch.")
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
+    files = sorted(folder.glob("*.safetensors"))
+    return open_streamed(str(folder), files, config, dtype, stack.streamed.device, trusted=trusted).model
+
+
 def parameters(stack: LayerStack, mask: LayerMask) -> int:
     """Parameters of the model without the removed layers; tied ones count once."""
     return sum(p.numel() for p in _kept(stack, mask))
@@ -158,7 +227,7 @@ def parameters(stack: LayerStack, mask: LayerMask) -> int:
 
 def checkpoint_bytes(stack: LayerStack, mask: LayerMask, dtype: str = "") -> int:
     """Bytes of the weights of that model as they are stored; ``dtype`` as for :func:`save`."""
-    stored = storage_dtype(stack.model, dtype)
+    stored = storage_dtype(stack, dtype)
     return sum(p.numel() * (stored if p.dtype == stack.model.dtype else p.dtype).itemsize for p in _kept(stack, mask))
 
 

@@ -34,16 +34,25 @@ class LinearHead:
 
     Attributes:
         before: what the last hidden state goes through first, a norm as a rule.
-        weight: the output embeddings, (vocabulary, hidden), in the model's precision.
-        bias: (vocabulary,), if there is one.
+        product: the module with the output embeddings. A streamed model may give it other weights, or none for a while.
         products: the precision of the products. In float32 those of 16-bit embeddings are exact; the model's own
             16-bit logits are rounded to three digits.
     """
 
     before: tuple[nn.Module, ...]
-    weight: Tensor
-    bias: Tensor | None
+    product: nn.Module
     products: str = "float32"
+
+    @property
+    def weight(self) -> Tensor:
+        """The output embeddings, (vocabulary, hidden), in the model's precision."""
+        return self.product.weight.detach()  # type: ignore[operator]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(vocabulary,), if there is one."""
+        bias: Any = getattr(self.product, "bias", None)
+        return None if bias is None else bias.detach()
 
     @classmethod
     def found(
@@ -76,7 +85,7 @@ class LinearHead:
             if _same(entering, here) and isinstance(leaving, torch.Tensor) and not _same(leaving, here):
                 weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
                 if _same(leaving, logits) and weight is not None and _same(linear(here, weight, bias), logits):
-                    return cls(tuple(before), weight.detach(), None if bias is None else bias.detach(), products)
+                    return cls(tuple(before), module, products)
                 before.append(module)
                 here = leaving
         return None

@@ -16,9 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.contracts import LayerScores, Objective, Problem
+from lpk.core.contracts import Calibration, LayerScores, Objective, Problem
 from lpk.core.errors import EnvironmentMissing, PluginError, UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
+from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.mask import LayerMask, ranges
@@ -79,7 +80,14 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
 
 
 def execute(
-    recipe: Recipe, registry: Registry, out: Path, progress: Progress, store: str | None = None
+    recipe: Recipe,
+    registry: Registry,
+    out: Path,
+    progress: Progress,
+    store: str | None = None,
+    *,
+    stream: str = "auto",
+    memory: int | None = None,
 ) -> dict[str, Any]:
     """Run a recipe in a folder, going on from whatever an earlier process left there.
 
@@ -91,6 +99,8 @@ def execute(
         out: the run's folder.
         progress: told how the work goes on.
         store: the address of a database that keeps the measurements, in place of a file in the folder.
+        stream: whether layers' weights stay on the disk: ``always``, ``never``, or ``auto``. The results are the same.
+        memory: bytes that may be taken; by default what the machine has left.
 
     Returns:
         ``{"run": ..., "cost": ...}``: what ``run.json`` and ``cost.json`` then say.
@@ -112,7 +122,7 @@ def execute(
         # A run goes on as it began, on whatever machine: its losses must not be of two precisions.
         begun = (directory.before or {}).get("precision")
         precision = Precision(**begun) if begun else Precision.decide(recipe.dtype, spec.device)
-        run = _Run(recipe, parts, replace(spec, dtype=precision.dtype), precision, out, progress)
+        run = _Run(recipe, parts, replace(spec, dtype=precision.dtype), precision, out, progress, stream, memory)
         if store:
             Store(store).check()  # before minutes of loading
         run.load(*corpora)
@@ -145,17 +155,24 @@ class _Run:
     cost: dict[str, Any]
 
     def __init__(
-        self, recipe: Recipe, parts: Parts, spec: ModelSpec, precision: Precision, out: Path, progress: Progress
+        self,
+        recipe: Recipe,
+        parts: Parts,
+        spec: ModelSpec,
+        precision: Precision,
+        out: Path,
+        progress: Progress,
+        stream: str,
+        memory: int | None,
     ) -> None:
         self.recipe, self.parts, self.spec, self.precision = recipe, parts, spec, precision
-        self.out, self.progress = out, progress
+        self.out, self.progress, self.stream = out, progress, stream
+        self.memory = memory or available_memory(spec.device)
         self.seconds: dict[str, float] = {}
         self.finalists: list[dict[str, Any]] = []
 
     def load(self, given: Corpus, other: Corpus) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
-        from lpk.core.pruning.stack import LayerStack
-
         if self.spec.name in CATALOG:
             CATALOG[self.spec.name].pull(self.progress)
         layers = self.spec.layer_count()
@@ -167,7 +184,7 @@ class _Run:
             whole = other is not given
             held_out = other.held_out(self.tokenizer, after.sequences, asked.length, whole=whole)
             self.stored = self.spec.stored_dtype()
-            self.stack = LayerStack(self.spec.load(), self.precision.head)
+            self.stack = self._stack(self.precision.head)
         if self.stack.layers != layers:
             message = f"its configuration says {layers} layers, its forward pass runs {self.stack.layers}"
             raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
@@ -177,13 +194,37 @@ class _Run:
         self.held_out = replace(held_out, device=self.spec.device)
         self.problem = replace(self.problem, sequences=len(calibration.ids))
 
-    def facts(self) -> dict[str, Any]:
-        """Every input, version and fingerprint: what ``run.json`` says from the beginning on."""
+    def _stack(self, products: str) -> LayerStack:
+        """The model, in memory or streamed."""
+        from lpk.core.pruning.stack import LayerStack
+
+        reason = self.spec.why_streamed(self.stream, self.memory)
+        if not reason:
+            return LayerStack(self.spec.load(), products=products)
+        self.progress.note(f"the layers of {self.spec.name} are streamed: {reason}")
+        streamed = self.spec.stream()
+        return LayerStack(streamed.model, streamed, products)
+
+    def _weights(self) -> str:
+        """The fingerprint of the model."""
         from lpk.core.pruning.models import fingerprint
 
+        return self.stack.streamed.fingerprint if self.stack.streamed else fingerprint(self.stack.model)
+
+    @property
+    def states(self) -> int:
+        """Bytes for hidden states: half of what the weights leave; the rest is for what is made of them."""
+        from lpk.core.pruning.checkpoint import checkpoint_bytes
+
+        streamed = self.stack.streamed
+        weights = streamed.bytes if streamed else checkpoint_bytes(self.stack, self.problem.dense)
+        return max(0, self.memory - weights) // 2
+
+    def facts(self) -> dict[str, Any]:
+        """Every input, version and fingerprint: what ``run.json`` says from the beginning on."""
         stack = self.stack
         with self._stage("fingerprint", "Fingerprinting the model"):
-            weights = fingerprint(stack.model)
+            weights = self._weights()
         packages = sorted({"lpk", "torch", "transformers", *self._kernels(), *self.parts.distributions})
         return {
             "schema_version": 1,
@@ -240,10 +281,19 @@ class _Run:
         else:
             blamed = blaming(f"scorer {described['name']}")
             with self._stage("score", f"Scoring layers: {described['name']}"), torch.inference_mode(), blamed:
-                scores = self.parts.scorer.score(self.stack, self.calibration)
+                scores = self.parts.scorer.score(self.stack, self._scored())
             _check_scores(described["name"], scores, self.stack.layers)
             write_json(path, {"scorer": described, "layers": scores.layers, "runs": scores.runs})
         self.problem = replace(self.problem, scores=scores)
+
+    def _scored(self) -> Calibration:
+        """The calibration sequences as a scorer gets them: of a streamed model, as many together as memory has room for."""
+        from lpk.core.pruning.calibration import Together
+
+        if not self.stack.streamed:
+            return self.calibration
+        every_layer = (self.stack.layers + 1) * self.stack.token_bytes  # a scorer may keep the states after each
+        return Together(self.calibration, self.states // every_layer)
 
     def search(self) -> None:
         """Drive the searcher to its end."""
@@ -268,9 +318,6 @@ class _Run:
 
     def confirm(self) -> None:
         """Measure the search's finalists again in float32, if it ran in less; the best of them is the answer."""
-        from lpk.core.pruning.models import fingerprint
-        from lpk.core.pruning.stack import LayerStack
-
         if self.precision.exact:
             return
         losses: dict[LayerMask, float] = {}
@@ -281,8 +328,8 @@ class _Run:
         with self._stage("load exact", f"Loading {self.spec.name} in {EXACT}"):
             del self.stack  # first: there may be no room for both
             self.spec = replace(self.spec, dtype=EXACT)
-            self.stack = LayerStack(self.spec.load())
-            self.inputs = [fingerprint(self.stack.model), EXACT, self.spec.device, EXACT, self.versions]
+            self.stack = self._stack(EXACT)
+            self.inputs = [self._weights(), EXACT, self.spec.device, EXACT, self.versions]
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
         masks = [self.problem.dense, *finalists]
         expected = evaluator.plan(masks).cost.layer_forwards
@@ -337,13 +384,16 @@ class _Run:
             checkpoint.save(self.stack, mask, self.tokenizer, self.out / "model", card, self.stored)
             recipe = checkpoint.mergekit_recipe(base or self.spec.name, mask, self.spec.dtype)
             write_text(self.out / "mergekit.yml", recipe)
-        with self._stage("speed", "Measuring tokens per second"):
-            smaller = checkpoint.load(self.out / "model", self.stack.model)
-            speed = tokens_per_second({"dense": self.stack.model, "pruned": smaller})
+        speed = None  # of a streamed model: that would be the disk's
+        if not self.stack.streamed:
+            with self._stage("speed", "Measuring tokens per second"):
+                smaller = checkpoint.load(self.out / "model", self.stack.model)
+                speed = tokens_per_second({"dense": self.stack.model, "pruned": smaller})
         self.cost = {
             **vars(self.memo.cost()),
             "measurements_found_in_memo": self.memo.found,
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
+            "streamed": bool(self.stack.streamed),
             "tokens_per_second": speed,
             "input_files": _input_files(self.recipe),
             "model_file_bytes": sum(file.stat().st_size for file in (self.out / "model").glob("*.safetensors")),
@@ -373,6 +423,7 @@ class _Run:
             sequences,
             self.memo,
             context,
+            self.states,
             on_cost=lambda cost: advance(cost.layer_forwards),
         )
 

@@ -8,7 +8,7 @@ and the embedding and the head are the model's own forward with the layers stubb
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from lpk.core.pruning.mask import LayerMask
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
+
+    from lpk.core.pruning.streaming import Streamed
 
 #: Tokens of the sequence that the layer stack is checked on.
 PROBE = 24
@@ -44,6 +46,7 @@ class LayerStack:
     Attributes:
         model: the dense model, in eval mode; nothing here changes its parameters.
         path: where its list of layers is, e.g. ``"model.layers"``.
+        streamed: where the layers' weights come from, if they are not in memory.
         shares_prefixes: whether layers can be replayed one by one. Where they share state that replay cannot carry
             (keys and values of another layer, say), masks are evaluated by whole-model forwards instead.
         streams: whether layers are read from the disk one after the other.
@@ -51,25 +54,28 @@ class LayerStack:
         head: what makes losses of a last hidden state without whole logits, where the model's head is a linear one.
     """
 
-    def __init__(self, model: PreTrainedModel, products: str = "float32") -> None:
+    def __init__(self, model: PreTrainedModel, streamed: Streamed | None = None, products: str = "float32") -> None:
         """Watch one dense forward of a short probe and check that replaying it gives the same bits.
 
         Args:
+            model: the dense model.
+            streamed: where its layers come from, if not all are in memory.
             products: the precision of a linear head's products.
 
         Raises:
             UsageError: no chain of layers can be found, or the model is not causal.
         """
-        self.model = model.eval()
+        self.model, self.streamed = model.eval(), streamed
         self._takes_positions = "logits_to_keep" in inspect.signature(model.forward).parameters
         watched = _watch(model, self.probe())
-        self._check_causal(watched)
         self.path = watched.path
         self.modules: list[nn.Module] = list(model.get_submodule(watched.path).children())
         self._gives_tuple = watched.gives_tuple
         self.token_bytes: int = watched.states[0].shape[-1] * watched.states[0].element_size()
-        self.streams = False
+        self.streams = streamed is not None
         self.shares_prefixes = self._replays(watched)
+        if not self.shares_prefixes:
+            self._check_causal(watched)
         self.head = self._linear_head(watched, products)
 
     @property
@@ -94,9 +100,11 @@ class LayerStack:
             calls[layer] = (args, kwargs)
             if layer == 0:
                 entering.append(hidden)
+            if layer == self.layers - 1:
+                raise _Enough
             return hidden
 
-        with self._stubbed(note):
+        with self._stubbed(note), suppress(_Enough):
             self._forward(batch, positions=slice(0, 1))
         return Start(batch, entering[0], tuple(calls))
 
@@ -106,17 +114,34 @@ class LayerStack:
         output = self.modules[index](hidden, *args, **kwargs)
         return output[0] if self._gives_tuple else output  # type: ignore[no-any-return]
 
+    @contextmanager
+    def running(self, order: Sequence[int]) -> Iterator[None]:
+        """Within this context these layers are run, in this order, over and over: a streamed model reads ahead by it."""
+        if self.streamed is None:
+            yield
+            return
+        window = self.streamed.window
+        before, window.order = window.order, order
+        try:
+            yield
+        finally:
+            window.order = before
+
     def states(self, batch: Batch) -> Iterator[Tensor]:
-        """See :meth:`lpk.core.contracts.Stack.states`."""
+        """See :meth:`lpk.core.contracts.Stack.states`.
+
+        Each sequence goes through a layer by itself, cut to its length: its states do not depend on what is beside it.
+        """
         if not self.shares_prefixes:
             yield from _watch(self.model, batch).states
             return
-        start = self.start(batch)
-        hidden = start.hidden
-        yield hidden
+        starts = [self.start(row) for row in _rows(batch)]
+        rows = [start.hidden for start in starts]
+        width = batch.ids.shape[1]
+        yield _padded(rows, width)
         for index in range(self.layers):
-            hidden = self.layer(index, hidden, start)
-            yield hidden
+            rows = [self.layer(index, hidden, start) for hidden, start in zip(rows, starts, strict=True)]
+            yield _padded(rows, width)
 
     def logits(self, batch: Batch, hidden: Tensor, positions: slice) -> Tensor:
         """What the model's own head makes of a state before the final norm: (sequences, positions, vocabulary)."""
@@ -139,7 +164,7 @@ class LayerStack:
         Raises:
             UsageError: the model cannot run without one of those layers.
         """
-        with self._stubbed(lambda _index, hidden, _args, _kwargs: hidden, mask.removed):
+        with self.running(mask.kept), self._stubbed(lambda _index, hidden, _args, _kwargs: hidden, mask.removed):
             try:
                 return self._forward(batch, slice(0, None))
             except (KeyError, IndexError, AttributeError) as error:
@@ -171,44 +196,70 @@ class LayerStack:
 
         with ExitStack() as undo:
             for index in range(self.layers) if which is None else which:
-                # An attribute of the instance hides the class's method; deleting it brings the method back.
-                self.modules[index].__dict__["forward"] = stand_in(index)
-                undo.callback(self.modules[index].__dict__.pop, "forward")
+                # An attribute of the instance hides the class's method; without it the method is back.
+                attributes = self.modules[index].__dict__
+                if "forward" in attributes:
+                    undo.callback(attributes.__setitem__, "forward", attributes["forward"])
+                else:
+                    undo.callback(attributes.pop, "forward")
+                attributes["forward"] = stand_in(index)
             yield
-
-    def _check_causal(self, watched: _Watched) -> None:
-        """Change the last token: no earlier prediction may know."""
-        import torch
-
-        ids = watched.batch.ids.clone()
-        ids[:, -1] = (ids[:, -1] + 1) % self.model.config.get_text_config().vocab_size
-        before = watched.logits[:, :-1]
-        with torch.inference_mode():
-            after = self.model(ids, use_cache=False).logits[:, :-1]
-        # Bit for bit, but for experts: they compute a token beside others than before, in another order of sums.
-        experts = any("expert" in name for name, _ in self.model.named_modules())
-        tolerance = 4 * torch.finfo(before.dtype).eps * before.abs().max() if experts else 0.0
-        if not (before - after).abs().max() <= tolerance:
-            kind = type(self.model).__name__
-            raise UsageError(f"{kind} is no causal language model: what it predicts depends on later tokens")
 
     def _replays(self, watched: _Watched) -> bool:
         """Whether every layer is a function of its input: the same bits in order, and in reverse order too.
 
-        In order only, layers that hand each other state behind the scenes would pass and then be wrong in a trie.
+        In order only, layers that hand each other state behind the scenes would pass and then be wrong in a trie. And
+        each must be causal, from which follows that the model is: with another last token, its output before is the same.
+
+        Raises:
+            UsageError: a part of the model is not causal.
         """
         import torch
 
         with suppress(KeyError, IndexError, AttributeError, TypeError, RuntimeError), torch.inference_mode():
-            start = self.start(watched.batch)
-            if not torch.equal(start.hidden, watched.states[0]):
+            batch, states = watched.batch, watched.states
+            start, other = self.start(batch), self.start(self._otherwise_ended(batch))
+            if not torch.equal(start.hidden, states[0]):
                 return False
-            for index in reversed(range(self.layers)):
-                if not torch.equal(self.layer(index, watched.states[index], start), watched.states[index + 1]):
-                    return False
-            logits = self.logits(watched.batch, watched.states[-1], slice(0, None))
+            self._check_blind(states[0], other.hidden)
+            backwards = range(self.layers)[::-1]
+            with self.running(backwards):
+                for index in backwards:
+                    if not torch.equal(self.layer(index, states[index], start), states[index + 1]):
+                        return False
+                    ended = torch.cat([states[index][:, :-1], other.hidden[:, -1:]], 1)
+                    self._check_blind(states[index + 1], self.layer(index, ended, other))
+            logits = self.logits(batch, states[-1], slice(0, None))
+            ended = torch.cat([states[-1][:, :-1], other.hidden[:, -1:]], 1)
+            self._check_blind(logits, self.logits(batch, ended, slice(0, None)))
             return torch.equal(logits, watched.logits)
         return False
+
+    def _check_causal(self, watched: _Watched) -> None:
+        """Change the last token of the whole model: no earlier prediction may know."""
+        import torch
+
+        with torch.inference_mode():
+            ids = self._otherwise_ended(watched.batch).ids
+            self._check_blind(watched.logits, self.model(ids, use_cache=False).logits)
+
+    def _otherwise_ended(self, batch: Batch) -> Batch:
+        ids = batch.ids.clone()
+        ids[:, -1] = (ids[:, -1] + 1) % self.model.config.get_text_config().vocab_size
+        return Batch(ids, batch.lengths)
+
+    def _check_blind(self, before: Tensor, after: Tensor) -> None:
+        """All positions but the last are the same, bit for bit.
+
+        But for experts: they compute a token beside others than before, in another order of sums.
+        """
+        import torch
+
+        experts = any("expert" in name for name, _ in self.model.named_modules())
+        tolerance = 4 * torch.finfo(before.dtype).eps * before.abs().max() if experts else 0.0
+        if not (before - after)[:, :-1].abs().max() <= tolerance:
+            kind = type(self.model).__name__
+            raise UsageError(f"{kind} is no causal language model: what it predicts depends on later tokens")
 
     def _linear_head(self, watched: _Watched, products: str) -> LinearHead | None:
         import torch
@@ -218,6 +269,26 @@ class LayerStack:
             return LinearHead.found(
                 self.model, watched.states[-1], lambda last: self.logits(watched.batch, last, everywhere), products
             )
+
+
+class _Enough(Exception):
+    """Ends a forward whose rest nobody needs."""
+
+
+def _rows(batch: Batch) -> Iterator[Batch]:
+    """Each sequence by itself, without padding."""
+    for row, length in enumerate(batch.lengths.tolist()):
+        yield Batch(batch.ids[row : row + 1, :length], batch.lengths[row : row + 1])
+
+
+def _padded(rows: Sequence[Tensor], width: int) -> Tensor:
+    """Sequences of (1, tokens, hidden) as one tensor, zeros to the right of those shorter than ``width``."""
+    import torch
+    from torch.nn.functional import pad
+
+    if len(rows) == 1 and rows[0].shape[1] == width:
+        return rows[0]
+    return torch.cat([pad(row, (0, 0, 0, width - row.shape[1])) for row in rows])
 
 
 @dataclass

@@ -20,9 +20,8 @@ class BlockInfluence(Scorer[Options]):
 
         from lpk.core.pruning.similarity import cosines
 
-        sums = [cosines(stack.states(batch), batch.real()).sum(-1) for batch in calibration.batches()]
-        tokens = sum(int(batch.lengths.sum()) for batch in calibration.batches())
-        return LayerScores.from_pairs((1 - torch.stack(sums).sum(0) / tokens).tolist())
+        per_batch = [cosines(stack.states(batch), batch.real()) for batch in calibration.batches()]
+        return LayerScores.from_pairs((1 - torch.cat(per_batch, dim=-1).mean(-1)).tolist())
 
 
 @hookimpl

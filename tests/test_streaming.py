@@ -1,0 +1,401 @@
+"""A streamed model is the model: the same states, scores, masks, losses and files, in the memory of two layers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Lpk, contents, refused
+
+from lpk.core import memory
+from lpk.core.contracts import LayerScores
+from lpk.core.errors import UsageError
+from lpk.core.memory import available_memory, parse_bytes
+from lpk.core.pruning import checkpoint
+from lpk.core.pruning.calibration import Sequences, Together
+from lpk.core.pruning.evaluator import Evaluator
+from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.memo import Memo
+from lpk.core.pruning.models import ModelSpec, fingerprint
+from lpk.core.pruning.stack import LayerStack
+from lpk.core.pruning.tensor_files import TensorFiles
+from lpk.core.registry import installed
+from lpk.testing import random_sequences, tiny_model
+
+#: Architecture, precision of the files, precision of the run, bytes of each file.
+KINDS = [
+    ("llama", "bfloat16", "float32", "60KB"),
+    ("llama", "float32", "bfloat16", "1GB"),
+    ("qwen3", "float32", "float32", "60KB"),
+    ("gemma3", "bfloat16", "float32", "1GB"),  # tied embeddings, layers of two types
+    ("gpt2", "float16", "float32", "60KB"),
+]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids="-".join)
+def spec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    architecture, stored, dtype, shard = request.param
+    folder = tmp_path_factory.mktemp(architecture)
+    tiny_model(architecture).to(getattr(torch, stored)).save_pretrained(folder, max_shard_size=shard)
+    assert len(list(folder.glob("*.safetensors"))) > 1 or shard == "1GB"
+    return ModelSpec(str(folder), dtype)
+
+
+@pytest.fixture(scope="module")
+def dense(spec: ModelSpec) -> LayerStack:
+    return LayerStack(spec.load())
+
+
+@pytest.fixture(scope="module")
+def streamed(spec: ModelSpec) -> LayerStack:
+    return open_stack(spec)
+
+
+def open_stack(spec: ModelSpec) -> LayerStack:
+    streamed = spec.stream()
+    return LayerStack(streamed.model, streamed)
+
+
+def ragged() -> Sequences:
+    lengths = (24, 9, 17, 24, 2, 11)
+    whole = random_sequences(len(lengths), max(lengths)).ids
+    return Sequences("ragged", tuple(ids[:length] for ids, length in zip(whole, lengths, strict=True)))
+
+
+def score(name: str, stack: LayerStack, calibration: Any, **options: Any) -> LayerScores:
+    with torch.inference_mode():
+        return installed().find("scorer", name).create(options).score(stack, calibration)  # type: ignore[attr-defined, no-any-return]
+
+
+def test_it_is_the_model_in_memory_bit_for_bit(spec: ModelSpec, dense: LayerStack, streamed: LayerStack) -> None:
+    assert streamed.streamed is not None
+    assert streamed.streamed.fingerprint == fingerprint(dense.model)
+    assert streamed.shares_prefixes
+    assert streamed.path == dense.path
+    batch, mask = next(random_sequences(1, 31).batches()), LayerMask(6, (1, 2, 4))
+    with torch.inference_mode():
+        for ours, theirs in zip(streamed.states(batch), dense.states(batch), strict=True):
+            assert torch.equal(ours, theirs)
+        assert torch.equal(streamed.masked_logits(batch, mask), dense.masked_logits(batch, mask))
+
+
+@pytest.mark.parametrize(
+    ("scorer", "options"), [("angular", {}), ("angular", {"tokens": "all"}), ("block-influence", {})]
+)
+def test_scores_are_the_same_however_many_sequences_go_together(
+    scorer: str, options: dict[str, Any], dense: LayerStack, streamed: LayerStack
+) -> None:
+    alone = score(scorer, dense, ragged(), **options)
+    for tokens in (0, 50, 10_000):
+        assert score(scorer, streamed, Together(ragged(), tokens), **options) == alone
+
+
+def test_batches_hold_what_fits_and_every_sequence_once() -> None:
+    for tokens, sizes in ((0, [1] * 6), (48, [2, 2, 2]), (10_000, [6])):
+        batches = list(Together(ragged(), tokens).batches())
+        assert [len(batch.lengths) for batch in batches] == sizes
+        rows = [ids[:length] for b in batches for ids, length in zip(b.ids, b.lengths.tolist(), strict=True)]
+        for row, ids in zip(rows, ragged().ids, strict=True):
+            assert row.tolist() == ids.tolist()
+
+
+@pytest.mark.parametrize("removed", [(1, 2, 4), (0,)], ids=str)
+def test_the_saved_model_is_the_same_byte_for_byte(
+    removed: tuple[int, ...], spec: ModelSpec, dense: LayerStack, streamed: LayerStack, tmp_path: Path
+) -> None:
+    mask, dtype = LayerMask(6, removed), spec.stored_dtype()
+    assert checkpoint.checkpoint_bytes(streamed, mask, dtype) == checkpoint.checkpoint_bytes(dense, mask, dtype)
+    for name, stack in {"dense": dense, "streamed": streamed}.items():
+        checkpoint.save(stack, mask, None, tmp_path / name, "card", dtype)
+    files = sorted(file.name for file in (tmp_path / "dense").iterdir())
+    assert files == sorted(file.name for file in (tmp_path / "streamed").iterdir())
+    for file in files:
+        assert (tmp_path / "dense" / file).read_bytes() == (tmp_path / "streamed" / file).read_bytes(), file
+    batch = next(random_sequences(1, 31).batches())
+    with torch.inference_mode():  # and the streamed model can be used as before
+        assert torch.equal(streamed.masked_logits(batch, mask), dense.masked_logits(batch, mask))
+
+
+def test_large_models_are_saved_in_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_model("gemma3").save_pretrained(tmp_path / "model")
+    stack = open_stack(ModelSpec(str(tmp_path / "model")))
+    monkeypatch.setattr(checkpoint, "SHARD", "60KB")
+    checkpoint.save(stack, LayerMask(6, (2,)), None, tmp_path / "pruned", "card", "float32")
+    assert len(list((tmp_path / "pruned").glob("*.safetensors"))) > 1
+    assert LayerStack(ModelSpec(str(tmp_path / "pruned")).load()).layers == 5
+
+
+def test_each_layer_is_read_once_a_pass_and_only_two_are_in_memory(spec: ModelSpec, streamed: LayerStack) -> None:
+    assert streamed.streamed is not None
+    window = streamed.streamed.window
+    each = layer_bytes(spec, streamed)
+    batches = next(Together(ragged(), 10_000).batches())
+    with torch.inference_mode():
+        list(streamed.states(batches))  # whatever was read ahead, now it is layer 0
+        before = window.bytes_read
+        for _ in range(2):
+            for _ in streamed.states(batches):
+                assert sum(all(not p.is_meta for p in layer.parameters()) for layer in streamed.modules) == 1
+        window._stop()
+        assert window.bytes_read - before == pytest.approx(2 * 6 * each, abs=each)
+        with streamed.running([1, 3]):
+            start = streamed.start(batches)
+            for layer in (1, 1, 3, 3, 3, 1, 3):
+                streamed.layer(layer, start.hidden, start)
+            before = window.bytes_read
+            for layer in (1, 3, 1, 3):
+                streamed.layer(layer, start.hidden, start)
+            window._stop()
+    assert window.bytes_read - before <= 5 * each
+
+
+@pytest.mark.parametrize("objective", ["perplexity", "kl"])
+def test_losses_are_the_same_and_all_masks_share_a_pass(
+    objective: str, spec: ModelSpec, dense: LayerStack, streamed: LayerStack, tmp_path: Path
+) -> None:
+    masks = [LayerMask(6, (layer, 4)) for layer in range(4)] + [LayerMask(6, (2,)), LayerMask(6)]
+    assert streamed.streamed is not None
+    window, losses = streamed.streamed.window, {}
+    before = window.bytes_read
+    for name, stack in {"dense": dense, "streamed": streamed}.items():
+        memo = Memo(tmp_path / f"{name}.sqlite")
+        measured = installed().find("objective", objective).create({})
+        losses[name] = Evaluator(stack, measured, ragged(), memo, objective).losses(masks)  # type: ignore[arg-type]
+        memo.close()
+    window._stop()
+    assert losses["streamed"] == losses["dense"]
+    passes = 2 if objective == "kl" else 1  # the dense model's own; and one layer may have been read ahead
+    assert window.bytes_read - before <= (6 * passes + 1) * layer_bytes(spec, streamed)
+
+
+def layer_bytes(spec: ModelSpec, stack: LayerStack) -> int:
+    tensors = TensorFiles(spec.weight_files()).tensors
+    return sum(t.elements * t.dtype.itemsize for name, t in tensors.items() if name.startswith(f"{stack.path}.0."))
+
+
+def test_loading_reads_the_layers_twice_beside_the_fingerprint(spec: ModelSpec) -> None:
+    stack = open_stack(spec)
+    assert stack.streamed is not None
+    stack.streamed.window._stop()
+    # Watching the model reads them in order, with the first again ahead; replaying reads them back to the first.
+    assert stack.streamed.window.bytes_read <= (6 + 1 + 5 + 1) * layer_bytes(spec, stack)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What cannot be streamed
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"), [("mixtral", "of its tensor .*experts.0"), ("gpt-neox", "lm_head.weight of its tensor")]
+)
+def test_weights_that_loading_would_change_are_refused(architecture: str, words: str, tmp_path: Path) -> None:
+    tiny_model(architecture).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=f"cannot be streamed: .*{words}"):
+        ModelSpec(str(tmp_path)).stream()
+
+
+def test_other_files_than_safetensors_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UsageError, match=r"cannot be streamed: .*GGUF"):
+        ModelSpec(str(tmp_path / "model.gguf")).stream()
+    tiny_model().save_pretrained(tmp_path / "pickled")
+    (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / "pytorch_model.bin")
+    spec = ModelSpec(str(tmp_path / "pickled"), allow=frozenset({"pickle"}))
+    with pytest.raises(UsageError, match=r"cannot be streamed: .*neither model.safetensors"):
+        spec.stream()
+    assert spec.why_streamed("auto", 1) == ""
+
+
+def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="cannot be streamed: its weights are quantised"):
+        ModelSpec(str(tmp_path)).stream()
+
+
+def test_broken_weights_are_refused(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.get_parameter("model.layers.4.mlp.up_proj.weight").data[0, 0] = float("nan")
+    model.save_pretrained(tmp_path / "nan")
+    with pytest.raises(UsageError, match=r"model.layers.4.mlp.up_proj.weight holds NaN"):
+        ModelSpec(str(tmp_path / "nan")).stream()
+    tiny_model().save_pretrained(tmp_path / "more")
+    config = json.loads((tmp_path / "more" / "config.json").read_text())
+    (tmp_path / "more" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 7, "layer_types": None}))
+    with pytest.raises(UsageError, match=r"weights are missing .*model.layers.6"):
+        ModelSpec(str(tmp_path / "more")).stream()
+    (tmp_path / "more" / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
+    with pytest.raises(UsageError, match=r"is of shape \(32, 48\), where the configuration says \(32, 40\)"):
+        ModelSpec(str(tmp_path / "more")).stream()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: data[:-1], "lies beyond its end"),
+        (lambda data: data[:100], "header is cut short"),
+        (lambda data: b"", "header is cut short"),
+        (lambda data: data[:9] + b"?" + data[10:], "not a whole safetensors file"),
+        (lambda data: data.replace(b'"F32"', b'"F99"'), "stored as F99"),
+        (lambda data: data.replace(b"[96,32]", b"[96,33]"), "bytes, which is not its shape's"),
+    ],
+)
+def test_files_that_are_not_whole_are_refused(damage: Any, words: str, tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(UsageError, match=words):
+        TensorFiles([file])
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    stack = open_stack(ModelSpec(str(tmp_path)))
+    with (tmp_path / "model.safetensors").open("r+b") as file:
+        file.truncate(20_000)
+    with torch.inference_mode(), pytest.raises(UsageError, match="shorter"):
+        list(stack.states(next(random_sequences().batches())))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Whole runs
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_streamed_run_leaves_the_same_bytes(
+    lpk: Lpk, base: list[Any], finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    done = lpk(*base, "--stream", "always", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "Streaming the layers of" in done.stderr
+    assert "not measured: the layers were read from the disk" in done.stdout
+    assert contents(tmp_path / "run") == contents(finished[0])
+    cost = json.loads((tmp_path / "run" / "cost.json").read_text())
+    assert cost["streamed"] is True
+    assert cost["tokens_per_second"] is None
+    assert finished[1]["cost"]["streamed"] is False
+    assert cost["layer_forwards"] == finished[1]["cost"]["layer_forwards"]
+    again = lpk(*base, "--out", tmp_path / "run")  # a complete run is told again, streamed or not
+    assert again.stdout == done.stdout
+
+
+def test_what_cannot_be_streamed_is_refused_before_anything_is_written(
+    lpk: Lpk, base: list[Any], tiny_ids: Path, tmp_path: Path
+) -> None:
+    tiny_model("mixtral", layers=8).save_pretrained(tmp_path / "mixtral")
+    rest = base[3:]
+    done = lpk(
+        "run", "--model", tmp_path / "mixtral", *rest, "--stream", "always", "--out", tmp_path / "run", "--quiet"
+    )
+    refused(done, 2, "cannot be streamed", "experts", "--stream never")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_fits_is_not_streamed_and_one_that_does_not_is(tiny_checkpoint: Path) -> None:
+    spec = ModelSpec(str(tiny_checkpoint))
+    size = sum(t.elements for t in TensorFiles(spec.weight_files()).tensors.values()) * 4
+    assert spec.why_streamed("auto", 10 * size) == ""
+    assert "of memory may be taken" in spec.why_streamed("auto", size)
+    assert spec.why_streamed("never", 1) == ""
+    assert spec.why_streamed("always", 10 * size) == "as asked"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Memory
+# ---------------------------------------------------------------------------------------------------------------------
+
+PEAK = """
+import sys, torch
+from lpk.core.pruning.calibration import Together
+from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.stack import LayerStack
+from lpk.core.registry import installed
+from lpk.testing import random_sequences
+streamed = ModelSpec(sys.argv[1]).stream()
+stack = LayerStack(streamed.model, streamed)
+with torch.inference_mode():
+    scores = installed().find("scorer", "angular").create({}).score(stack, Together(random_sequences(4, 24), 10_000))
+assert len(scores.layers) == stack.layers
+(peak,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # ru_maxrss is the parent's too
+print(int(peak.split()[1]) * 1024)
+"""
+
+
+def test_four_times_the_layers_take_the_same_memory(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    peaks, sizes = [], []
+    for layers in (4, 16):
+        config = LlamaConfig(
+            vocab_size=96, hidden_size=512, intermediate_size=2048, num_attention_heads=8, num_hidden_layers=layers
+        )
+        LlamaForCausalLM(config).save_pretrained(tmp_path / str(layers))
+        sizes.append((tmp_path / str(layers) / "model.safetensors").stat().st_size)
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, tmp_path / str(layers)], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout))
+    assert sizes[1] - sizes[0] > 200e6
+    assert abs(peaks[1] - peaks[0]) < 20e6, peaks
+
+
+@pytest.mark.slow
+def test_sixteen_gigabytes_are_scored_in_six(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "streaming.py"
+    command = [sys.executable, script, "--large", "--limit", "6GB", "--folder", tmp_path, "--json", tmp_path / "found"]
+    subprocess.run(command, check=True)
+    found = json.loads((tmp_path / "found").read_text())
+    assert found["bytes"] > 16e9
+    assert found["ways"]["streamed"]["limit"]["bytes"] == 6_000_000_000
+    assert found["ways"]["streamed"]["peak_bytes"] < 4.5e9
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("6GB", 6_000_000_000), ("512MiB", 512 << 20), ("1.5 g", 1_500_000_000), ("4096", 4096)]
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "0", "-1GB", "6GG", "1e9", "0.1", "GB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no size of memory"):
+        parse_bytes(text)
+
+
+def test_control_groups_limit_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def group(folder: str, **files: object) -> None:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for name, value in files.items():
+            (tmp_path / folder / name.replace("__", ".")).write_text(f"{value}\n")
+
+    monkeypatch.setattr(memory, "_PROCESS", tmp_path / "self")
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path / "cgroup")
+    assert available_memory() > 1e8  # without any: the machine's
+    group("self", cgroup="4:cpu,memory:/a/b\n0::/c/d")
+    v1 = {"memory__usage_in_bytes": 50_000, "memory__stat": "cache 9\ntotal_inactive_file 20000"}
+    group("cgroup/memory", memory__limit_in_bytes=2**62, **v1)
+    group("cgroup/memory/a", memory__limit_in_bytes=90_000, **v1)
+    assert available_memory() == 60_000
+    group("cgroup/c", memory__max="max", memory__current=3, memory__stat="inactive_file 0")
+    assert available_memory() == 60_000
+    group("cgroup/c/d", memory__max=70_000, memory__current=30_000, memory__stat="inactive_file 1000")
+    assert available_memory() == 41_000
+    group("cgroup/c/d", memory__current=90_000)
+    assert available_memory() == 0
+
+
+def test_resource_limits_limit_the_memory() -> None:
+    code = "from lpk.core.memory import available_memory; print(available_memory())"
+    for flag in ("-v", "-d"):
+        command = f'ulimit {flag} 2000000 && "{sys.executable}" -c "{code}"'
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+        assert 1e9 < int(done.stdout) < 2_048_000_000
