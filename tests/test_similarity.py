@@ -21,7 +21,9 @@ def test_cosines_are_those_of_float64(tokens: int, dtype: torch.dtype) -> None:
         states.append((state * 100).to(dtype))
     positions = torch.rand(3, tokens) < 0.7
     positions[0, 0] = True
-    found = cosines(iter(states), positions)
+    each = list(cosines(iter(states), positions))
+    assert [one.shape[-1] for one in each] == positions.sum(1).tolist()
+    found = torch.cat(each, -1)
     assert found.shape == (7, 7, int(positions.sum()))
     assert found.dtype == torch.float64
     for a in range(7):
@@ -35,6 +37,6 @@ def test_cosines_are_those_of_float64(tokens: int, dtype: torch.dtype) -> None:
 def test_a_state_of_zeros_is_like_none_and_angles_keep_their_digits() -> None:
     angle = 1e-5
     states = [torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[math.cos(angle), math.sin(angle)]]]), torch.zeros(1, 1, 2)]
-    found = cosines(states, torch.ones(1, 1, dtype=torch.bool))[..., 0]
+    (found,) = (each[..., 0] for each in cosines(states, torch.ones(1, 1, dtype=torch.bool)))
     assert found[0, 1].arccos().item() == pytest.approx(angle, rel=1e-2)  # in float32 it would be 0
     assert found[2, :2].tolist() == [0, 0]

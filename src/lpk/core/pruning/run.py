@@ -201,8 +201,8 @@ class _Run:
         reason = self.spec.why_streamed(self.stream, self.memory)
         if not reason:
             return LayerStack(self.spec.load(), products=products)
-        self.progress.note(f"the layers of {self.spec.name} are streamed: {reason}")
         streamed = self.spec.stream()
+        self.progress.note(f"the layers of {self.spec.name} are streamed: {reason}")
         return LayerStack(streamed.model, streamed, products)
 
     def _weights(self) -> str:

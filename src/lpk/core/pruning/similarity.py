@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
 POSITIONS = 32
 
 
-def cosines(states: Iterable[Tensor], positions: Tensor) -> Tensor:
+def cosines(states: Iterable[Tensor], positions: Tensor) -> Iterator[Tensor]:
     """Cosine similarity of every two states at the chosen positions, from one pass over the layers.
 
     In float64: the arc cosine of a float32 cosine near 1 is off by up to 3e-4, more than neighbouring layers differ. The
-    states themselves are kept as they come, in the model's precision. Each sequence is multiplied by itself: one
-    position alone goes through other code than several, and the last bit differs.
+    states themselves are kept as they come, in the model's precision. Each sequence has its own result, which does not
+    depend on what it is beside: one position alone is multiplied by other code than several, and the last bit differs.
 
     Args:
         states: tensors of (sequences, tokens, hidden), one for each depth.
         positions: which positions count, (sequences, tokens), bool.
 
-    Returns:
-        (depths, depths, chosen positions), float64, within -1 and 1; the positions of the first sequence first.
+    Yields:
+        For each sequence (depths, depths, its chosen positions), float64, within -1 and 1.
     """
     import torch
 
     kept = [[state[row, here] for row, here in enumerate(positions)] for state in states]
-    return torch.cat([part for depths in zip(*kept, strict=True) for part in _cosines(depths)], -1)
+    for depths in zip(*kept, strict=True):
+        blocks = zip(*(torch.split(state, POSITIONS) for state in depths), strict=True)
+        yield torch.cat([_cosines(torch.stack(block, 1).double()) for block in blocks]).permute(1, 2, 0)
 
 
-def _cosines(depths: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Of (positions, hidden) for each depth: (depths, depths, some positions), again and again."""
+def _cosines(states: Tensor) -> Tensor:
+    """(positions, depths, hidden) -> (positions, depths, depths)."""
     import torch
 
-    for parts in zip(*(torch.split(state, POSITIONS) for state in depths), strict=True):
-        block = torch.stack(parts, 1).double()
-        products = block @ block.mT
-        lengths = products.diagonal(dim1=1, dim2=2).sqrt().clamp_min(torch.finfo(products.dtype).tiny)
-        yield (products / lengths[:, :, None] / lengths[:, None, :]).clamp_(-1, 1).permute(1, 2, 0)
+    products = states @ states.mT
+    lengths = products.diagonal(dim1=1, dim2=2).sqrt().clamp_min(torch.finfo(products.dtype).tiny)
+    return (products / lengths[:, :, None] / lengths[:, None, :]).clamp_(-1, 1)

@@ -34,7 +34,7 @@ class Angular(Scorer[AngularOptions]):
         sums, tokens = [], 0
         for batch in calibration.batches():
             positions = self._positions(batch)
-            sums.append(cosines(stack.states(batch), positions).arccos().sum(-1) / pi)
+            sums += [each.arccos().sum(-1) / pi for each in cosines(stack.states(batch), positions)]
             tokens += int(positions.sum())
         return LayerScores.from_pairs((torch.stack(sums).sum(0) / tokens).tolist())
 

@@ -20,8 +20,11 @@ class BlockInfluence(Scorer[Options]):
 
         from lpk.core.pruning.similarity import cosines
 
-        per_batch = [cosines(stack.states(batch), batch.real()) for batch in calibration.batches()]
-        return LayerScores.from_pairs((1 - torch.cat(per_batch, dim=-1).mean(-1)).tolist())
+        sums, tokens = [], 0
+        for batch in calibration.batches():
+            sums += [each.sum(-1) for each in cosines(stack.states(batch), batch.real())]
+            tokens += int(batch.lengths.sum())
+        return LayerScores.from_pairs((1 - torch.stack(sums).sum(0) / tokens).tolist())
 
 
 @hookimpl
