@@ -263,8 +263,11 @@ def open_streamed(
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=trusted)
     model.tie_weights()
     if model.can_generate():
-        with suppress(OSError):  # without one, what its configuration says holds
+        try:
             model.generation_config = GenerationConfig.from_pretrained(location)
+        except OSError:  # without one, what its configuration says holds; so does from_pretrained
+            described = {"config_file_name": "config.json", "_from_model_config": True}
+            model.generation_config = GenerationConfig.from_pretrained(location, **described)
     return Streamed(model.eval(), files, device)
 
 
