@@ -215,11 +215,15 @@ class Streamed:
         parts = (part.to(precision) for name in wider for part in self._files.parts(name))
         return all(torch.equal(part.to(dtype).to(part.dtype), part) for part in parts)
 
+    def release(self) -> None:
+        """Take no memory any more, now and not when the last reference is gone: a thread that reads ahead has one."""
+        self.window.release()
+        self.model.load_state_dict(self._outside, assign=True, strict=False)
+
     @contextmanager
     def released(self) -> Iterator[None]:
         """Within this context the model takes no memory; afterwards it can be used again."""
-        self.window.release()
-        self.model.load_state_dict(self._outside, assign=True, strict=False)
+        self.release()
         try:
             yield
         finally:
@@ -231,7 +235,8 @@ class Streamed:
         here = [name for name in self._outside if name in self._files.tensors]
         weights = {}
         for name in here:
-            weights[name] = torch.empty_like(self._outside[name], device=self.device)
+            empty = self._outside[name]
+            weights[name] = torch.empty(empty.shape, dtype=empty.dtype, device=self.device)
             self._files.read(name, weights[name])
         self.model.load_state_dict(weights, assign=True, strict=False)
         missing = set(self._outside) - set(here)
