@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, help="[default: 8; 2 if --large]")
     parser.add_argument("--length", type=int, help="[default: 128; 64 if --large]")
     parser.add_argument("--folder", type=Path, help="where the model is made, and removed  [default: a temporary one]")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--out", type=Path, help="write the figures here, as JSON")
     parser.add_argument("--model", help=argparse.SUPPRESS)
     parser.add_argument("--way", choices=["streamed", "in memory"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -215,8 +215,8 @@ def main() -> None:
     record = {"bytes": size, "shape": shape, "dtype": arguments.dtype, "sequences": arguments.sequences}
     record |= {"length": arguments.length, "ways": {way: {**one, "scores": None} for way, one in found.items()}}
     print(json.dumps(record))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if arguments.out:
+        arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ every list of layer indices, and each module's own ``layer_idx``, by which it fi
 from __future__ import annotations
 
 import copy
-import gc
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from lpk.core.contracts import Batch
     from lpk.core.pruning.streaming import Streamed
 
 #: Entries of configurations that list layers by index, not one value for each layer.
@@ -195,8 +195,7 @@ def _prove(stack: LayerStack, mask: LayerMask, folder: Path) -> None:
     with torch.inference_mode():
         masked = stack.masked_logits(probe, mask)
         with stack.streamed.released() if stack.streamed else nullcontext():
-            reloaded = _reload(stack, folder)(probe.ids, use_cache=False).logits
-            gc.collect()  # a model refers to itself; its memory is wanted again
+            reloaded = _saved_logits(stack, folder, probe)
     if not torch.equal(masked, reloaded):
         worst = (masked - reloaded).abs().max().item()
         kind = type(stack.model).__name__
@@ -206,18 +205,22 @@ def _prove(stack: LayerStack, mask: LayerMask, folder: Path) -> None:
         )
 
 
-def _reload(stack: LayerStack, folder: Path) -> PreTrainedModel:
-    """The saved model, as the dense one is: in memory, or streamed."""
+def _saved_logits(stack: LayerStack, folder: Path, probe: Batch) -> Tensor:
+    """What the saved model computes, loaded as the dense one was: into memory, or streamed."""
+    model = stack.model
     if not stack.streamed:
-        return load(folder, stack.model)
+        return load(folder, model)(probe.ids, use_cache=False).logits  # type: ignore[no-any-return]
     from transformers import AutoConfig
 
     from lpk.core.pruning.streaming import open_streamed
 
-    trusted, dtype = _brings_code(stack.model), str(stack.model.dtype).removeprefix("torch.")
+    trusted, dtype = _brings_code(model), str(model.dtype).removeprefix("torch.")
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     files = sorted(folder.glob("*.safetensors"))
-    return open_streamed(str(folder), files, config, dtype, stack.streamed.device, trusted=trusted).model
+    saved = open_streamed(str(folder), files, config, dtype, stack.streamed.device, trusted=trusted)
+    logits = saved.model(probe.ids, use_cache=False).logits
+    saved.release()
+    return logits  # type: ignore[no-any-return]
 
 
 def parameters(stack: LayerStack, mask: LayerMask) -> int:

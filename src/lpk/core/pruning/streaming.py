@@ -215,11 +215,15 @@ class Streamed:
         parts = (part.to(precision) for name in wider for part in self._files.parts(name))
         return all(torch.equal(part.to(dtype).to(part.dtype), part) for part in parts)
 
+    def release(self) -> None:
+        """Take no memory any more, now and not when the last reference is gone: a thread that reads ahead has one."""
+        self.window.release()
+        self.model.load_state_dict(self._outside, assign=True, strict=False)
+
     @contextmanager
     def released(self) -> Iterator[None]:
         """Within this context the model takes no memory; afterwards it can be used again."""
-        self.window.release()
-        self.model.load_state_dict(self._outside, assign=True, strict=False)
+        self.release()
         try:
             yield
         finally:
@@ -231,7 +235,8 @@ class Streamed:
         here = [name for name in self._outside if name in self._files.tensors]
         weights = {}
         for name in here:
-            weights[name] = torch.empty_like(self._outside[name], device=self.device)
+            empty = self._outside[name]
+            weights[name] = torch.empty(empty.shape, dtype=empty.dtype, device=self.device)
             self._files.read(name, weights[name])
         self.model.load_state_dict(weights, assign=True, strict=False)
         missing = set(self._outside) - set(here)
@@ -263,8 +268,11 @@ def open_streamed(
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=trusted)
     model.tie_weights()
     if model.can_generate():
-        with suppress(OSError):  # without one, what its configuration says holds
+        try:
             model.generation_config = GenerationConfig.from_pretrained(location)
+        except OSError:  # without one, what its configuration says holds; so does from_pretrained
+            described = {"config_file_name": "config.json", "_from_model_config": True}
+            model.generation_config = GenerationConfig.from_pretrained(location, **described)
     return Streamed(model.eval(), files, device)
 
 
