@@ -9,14 +9,14 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.contracts import Calibration, LayerScores, Objective, Problem
+from lpk.core.contracts import Calibration, LayerScores, Loss, Objective, Problem
 from lpk.core.errors import EnvironmentMissing, PluginError, UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
 from lpk.core.memory import available_memory
@@ -170,6 +170,7 @@ class _Run:
         self.memory = memory or available_memory(spec.device)
         self.seconds: dict[str, float] = {}
         self.finalists: list[dict[str, Any]] = []
+        self.peak_state_bytes = 0
 
     def load(self, given: Corpus, other: Corpus) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
@@ -310,9 +311,14 @@ class _Run:
         def on_best(trial: Trial) -> None:
             self.progress.advance(0, f"best loss {trial.loss:.4f} without {trial.mask}")
 
+        def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+            planned = evaluator.plan(masks, sequences)
+            self.peak_state_bytes = max(self.peak_state_bytes, planned.peak_state_bytes)
+            return evaluator.losses(masks, sequences)
+
         with self._stage("search", title, total):
-            (dense,) = evaluator.losses([self.problem.dense])
-            self.outcome = drive(self.parts.searcher, self.problem, evaluator.losses, on_best)
+            (dense,) = losses_of([self.problem.dense], sequences)
+            self.outcome = drive(self.parts.searcher, self.problem, losses_of, on_best)
         self.best = self.outcome.best.mask
         self.calibration_loss = {"dense": dense, "pruned": self.outcome.best.loss}
 
@@ -391,6 +397,7 @@ class _Run:
                 speed = tokens_per_second({"dense": self.stack.model, "pruned": smaller})
         self.cost = {
             **vars(self.memo.cost()),
+            "peak_state_bytes": self.peak_state_bytes,
             "measurements_found_in_memo": self.memo.found,
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "streamed": bool(self.stack.streamed),
