@@ -12,6 +12,7 @@ with the trie and the memo, which change no loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from random import Random
 from typing import Any
@@ -42,7 +43,7 @@ def evopress(bench: Bench, given: Any, seed: int) -> tuple[LayerMask, Cost]:
     (parent,) = best(first, few, 1)
     for _ in range(given.generations):
         offspring: dict[LayerMask, None] = {}
-        while len(offspring) < given.offspring:
+        while len(offspring) < min(given.offspring, math.comb(len(problem.candidates), problem.budget) - 1):
             mask = switched(problem, parent, random)
             if mask != parent:
                 offspring[mask] = None

@@ -46,6 +46,7 @@ class Found:
     """A search, its answer, and what it would cost where nothing is known yet.
 
     Attributes:
+        seconds: of the processor.
         path: whenever a better mask was known: the cost until then, and its trial.
     """
 
@@ -70,6 +71,7 @@ class Bench:
         )
         self.held_out = Corpus.read(given.held_out).held_out(tokenizer, 32, given.length, whole=False)
         self.memo, self.folder = given.memo, tempfile.mkdtemp(prefix="lpk-benchmark-")
+        self._perplexities: dict[LayerMask, float] = {}
         self.problem = Problem(
             self.stack.layers, given.remove, frozenset({0, self.stack.layers - 1}), sequences=len(self.calibration.ids)
         )
@@ -101,15 +103,17 @@ class Bench:
             counted.count(masks, sequences)
             return measure.losses(masks, sequences)
 
-        begin = time.perf_counter()
+        begin = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             problem = replace(self.problem, scores=scores, seed=seed, workspace=Path(folder))
             outcome = drive(made, problem, losses_of, lambda trial: path.append((counted.so_far(), trial)))
-        return Found(name, outcome, counted.cost, time.perf_counter() - begin, path)
+        return Found(name, outcome, counted.cost, time.process_time() - begin, path)
 
     def perplexity(self, mask: LayerMask) -> float:
         """On held-out text."""
-        return math.exp(self.evaluator(sequences=self.held_out).losses([mask])[0])
+        if mask not in self._perplexities:
+            self._perplexities[mask] = math.exp(self.evaluator(sequences=self.held_out).losses([mask])[0])
+        return self._perplexities[mask]
 
 
 class Counted:

@@ -14,8 +14,8 @@ from conftest import Lpk, contents, refused
 
 from lpk.core import memory
 from lpk.core.contracts import LayerScores
-from lpk.core.errors import UsageError
-from lpk.core.memory import available_memory, parse_bytes
+from lpk.core.errors import UsageError, blaming
+from lpk.core.memory import available_memory, enough, parse_bytes
 from lpk.core.pruning import checkpoint
 from lpk.core.pruning.calibration import Sequences, Together
 from lpk.core.pruning.evaluator import Evaluator
@@ -401,3 +401,28 @@ def test_resource_limits_limit_the_memory() -> None:
         command = f'ulimit {flag} 2000000 && "{sys.executable}" -c "{code}"'
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
         assert 1e9 < int(done.stdout) < 2_048_000_000
+
+
+def test_memory_that_ran_out_is_told_in_one_line_even_if_a_plugin_met_it() -> None:
+    told = pytest.raises(UsageError, match=r"memory ran out \(.*can't allocate memory.*--stream always")
+    with told, enough(), blaming("scorer x"):
+        torch.empty(10**15)
+    with pytest.raises(RuntimeError, match="another"), enough():
+        raise RuntimeError("another")
+
+
+def test_the_evaluators_states_come_out_of_the_budget(lpk: Lpk, base: list[Any], tmp_path: Path) -> None:
+    plenty = lpk(*base, "--searcher", "exhaustive", "--scorer", "none", "--json", "--out", tmp_path / "plenty")
+    scarce = lpk(
+        *base, "--searcher", "exhaustive", "--scorer", "none", "--json", "--out", tmp_path / "scarce",
+        "--memory", "1KB", "--stream", "never",
+    )  # fmt: skip
+    assert (plenty.returncode, scarce.returncode) == (0, 0), scarce.stderr
+    costs = [json.loads(done.stdout)["cost"] for done in (plenty, scarce)]
+    assert costs[1]["peak_state_bytes"] < costs[0]["peak_state_bytes"]
+    assert costs[1]["layer_forwards"] > costs[0]["layer_forwards"]
+    assert contents(tmp_path / "plenty") == contents(tmp_path / "scarce")
+
+
+def test_a_size_that_is_none_is_refused(lpk: Lpk, base: list[Any], tmp_path: Path) -> None:
+    refused(lpk(*base, "--memory", "lots", "--out", tmp_path / "run"), 2, "'lots' is no size of memory", "6GB")

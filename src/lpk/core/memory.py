@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lpk.core.errors import UsageError
@@ -25,6 +26,30 @@ def parse_bytes(text: str) -> int:
     if not found or found[2] not in _UNITS or not (size := int(float(found[1]) * _UNITS[found[2]])):
         raise UsageError(f"{text!r} is no size of memory; wanted bytes, or a number and a unit: 6GB, 512MiB")
     return size
+
+
+#: What torch says on a CPU and on CUDA.
+_NO_MEMORY = ("can't allocate memory", "out of memory")
+
+
+@contextmanager
+def enough() -> Iterator[None]:
+    """Tell in one line that memory ran out, whoever met it.
+
+    Raises:
+        UsageError: it did.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            said = str(cause).splitlines()[0] if str(cause) else ""
+            if isinstance(cause, MemoryError) or any(words in said for words in _NO_MEMORY):
+                remedy = "--stream always, a smaller --memory, or a shorter --length takes less"
+                raise UsageError(f"memory ran out ({said or 'MemoryError'}); {remedy}") from error
+            cause = cause.__cause__ or cause.__context__
+        raise
 
 
 def available_memory(device: str = "cpu") -> int:

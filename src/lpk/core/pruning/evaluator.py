@@ -181,18 +181,19 @@ class Evaluator:
                 for mask in masks:
                     yield item, mask, WholeOutputs(batch, self.stack.masked_logits(batch, mask)), len(mask.kept)
             return
-        starts = [self.stack.start(batch) for batch in batches]
         root = Trie.of(masks)
+        starts = [self.stack.start(batch) for batch in batches]
         states = {root: [start.hidden for start in starts]}
         ran = 0
-        for step in self._schedule(root, max(batch.ids.shape[1] for batch in batches)):
-            if isinstance(step, Run):
-                pairs = zip(states[step.state], starts, strict=True)
-                states[step.result] = [self.stack.layer(step.layer, hidden, start) for hidden, start in pairs]
-                ran += len(items)
-            elif isinstance(step, Drop):
-                del states[step.state]
-            elif step.state.mask is not None:
-                for item, batch, hidden in zip(items, batches, states[step.state], strict=True):
-                    yield item, step.state.mask, self.stack.outputs(batch, hidden), ran
-                    ran = 0
+        with self.stack.running(sorted({layer for mask in masks for layer in mask.kept})):
+            for step in self._schedule(root, max(batch.ids.shape[1] for batch in batches)):
+                if isinstance(step, Run):
+                    pairs = zip(states[step.state], starts, strict=True)
+                    states[step.result] = [self.stack.layer(step.layer, hidden, start) for hidden, start in pairs]
+                    ran += len(items)
+                elif isinstance(step, Drop):
+                    del states[step.state]
+                elif step.state.mask is not None:
+                    for item, batch, hidden in zip(items, batches, states[step.state], strict=True):
+                        yield item, step.state.mask, self.stack.outputs(batch, hidden), ran
+                        ran = 0

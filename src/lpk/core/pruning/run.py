@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lpk.core.contracts import Calibration, LayerScores, Loss, Objective, Problem
 from lpk.core.errors import EnvironmentMissing, PluginError, UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
-from lpk.core.memory import available_memory
+from lpk.core.memory import available_memory, enough
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.mask import LayerMask, ranges
@@ -112,7 +112,7 @@ def execute(
 
     recipe = resolved(recipe, registry)
     parts = Parts.of(recipe, registry)
-    with room(out), RunDirectory(out, recipe) as directory:
+    with room(out), enough(), RunDirectory(out, recipe) as directory:
         if (finished := directory.finished) is not None:
             _check_unchanged(out, finished["cost"].get("input_files", {}), recipe)
             progress.stage(f"{out} is complete; this is what it recorded (another --out runs anew)")
