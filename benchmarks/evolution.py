@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from common import report
-from searching import Bench, Counted, search_arguments
+from searching import Bench, search_arguments
 
 from lpk.core.contracts import Problem
 from lpk.core.pruning.mask import LayerMask
@@ -29,13 +29,14 @@ from lpk.core.pruning.memo import Cost
 def evopress(bench: Bench, given: Any, seed: int) -> tuple[LayerMask, Cost]:
     """The last parent, and what a whole forward for every mask and sequence takes."""
     random, problem = Random(seed), bench.problem
-    measure, counted = bench.evaluator(given.objective), Counted(problem.sequences)
+    measure, cost = bench.evaluator(given.objective), Cost()
     few = max(1, problem.sequences // 16)
 
     def best(masks: Iterable[LayerMask], sequences: int, keep: int) -> list[LayerMask]:
         asked = list(masks)
         # Its stages forget what the ones before measured: every look is paid in full.
-        counted.cost += Cost(0, sequences * sum(len(mask.kept) for mask in asked), 0, sequences * len(asked))
+        nonlocal cost
+        cost += Cost(0, sequences * sum(len(mask.kept) for mask in asked), 0, sequences * len(asked))
         losses = measure.losses(asked, sequences)
         return [mask for _, mask in sorted(zip(losses, asked, strict=True), key=lambda pair: pair[0])[:keep]]
 
@@ -49,7 +50,7 @@ def evopress(bench: Bench, given: Any, seed: int) -> tuple[LayerMask, Cost]:
                 offspring[mask] = None
         survivors = best(offspring, few, 2)
         (parent,) = best([*survivors, parent], problem.sequences, 1)
-    return parent, counted.cost
+    return parent, cost
 
 
 def switched(problem: Problem, mask: LayerMask, random: Random) -> LayerMask:

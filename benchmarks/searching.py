@@ -22,8 +22,7 @@ from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.models import ModelSpec
-from lpk.core.pruning.schedule import Trie
-from lpk.core.pruning.search import Outcome, Trial, drive
+from lpk.core.pruning.search import Outcome, Tally, Trial, drive
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed
 
@@ -94,50 +93,26 @@ class Bench:
         """Run a searcher; the forward of its scorer counts."""
         made: Any = installed().find("searcher", name).create(options or {})
         measure, path = self.evaluator(), list[tuple[Cost, Trial]]()
-        counted = Counted(self.problem.sequences)
+        tally = Tally(self.problem.sequences, self.calibration.tokens)
         if scores:
-            counted.cost += Cost(layer_forwards=self.problem.sequences * self.stack.layers)
-            counted.cost.naive_layer_forwards = counted.cost.layer_forwards
+            passed = self.problem.sequences * self.stack.layers
+            tally.cost += Cost(passed, passed)
 
         def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
-            counted.count(masks, sequences)
+            tally.add(masks, sequences)
             return measure.losses(masks, sequences)
 
         begin = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             problem = replace(self.problem, scores=scores, seed=seed, workspace=Path(folder))
-            outcome = drive(made, problem, losses_of, lambda trial: path.append((counted.so_far(), trial)))
-        return Found(name, outcome, counted.cost, time.process_time() - begin, path)
+            outcome = drive(made, problem, losses_of, lambda trial: path.append((replace(tally.cost), trial)))
+        return Found(name, outcome, tally.cost, time.process_time() - begin, path)
 
     def perplexity(self, mask: LayerMask) -> float:
         """On held-out text."""
         if mask not in self._perplexities:
             self._perplexities[mask] = math.exp(self.evaluator(sequences=self.held_out).losses([mask])[0])
         return self._perplexities[mask]
-
-
-class Counted:
-    """Counts what batches of masks cost where nothing was known before."""
-
-    def __init__(self, sequences: int) -> None:
-        self.sequences, self.cost = sequences, Cost()
-        self._measured: dict[LayerMask, int] = {}
-
-    def count(self, masks: Sequence[LayerMask], sequences: int) -> None:
-        groups: dict[int, list[LayerMask]] = {}
-        for mask in dict.fromkeys(masks):
-            groups.setdefault(self._measured.get(mask, 0), []).append(mask)
-        for have, group in groups.items():
-            more = max(0, sequences - have)
-            self.cost += Cost(
-                layer_forwards=more * Trie.of(group).edges(),
-                naive_layer_forwards=more * sum(len(mask.kept) for mask in group),
-                measurements=more * len(group),
-            )
-            self._measured |= {mask: max(have, sequences) for mask in group}
-
-    def so_far(self) -> Cost:
-        return Cost(**vars(self.cost))
 
 
 def _first(sequences: Sequences, given: argparse.Namespace) -> Sequences:

@@ -69,10 +69,10 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
         "budget": problem.budget,
         "protected": sorted(problem.protected),
         "calibration": {"sequences": count, "tokens": tokens},
-        "masks": searched.measurements // count,
+        "masks": len(searched.masks),
         "layer_forwards": {
-            "search": searched.layer_forwards,
-            "search, a full forward for each mask": searched.naive_layer_forwards,
+            "search": searched.cost.layer_forwards,
+            "search, a full forward for each mask": searched.cost.naive_layer_forwards,
             "dense model on the calibration sequences": passes * layers,
             "held-out perplexity, at most": held_out * (2 * layers - problem.budget),
         },
@@ -302,10 +302,12 @@ class _Run:
 
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
         sequences = len(self.calibration.ids)
-        cost = forecast(self.parts.searcher, self.problem, self.calibration.tokens, BAR_PATIENCE)
-        total = cost.layer_forwards + sequences * self.stack.layers if cost else None
+        expected = forecast(self.parts.searcher, self.problem, self.calibration.tokens, BAR_PATIENCE)
+        total = None
         title = f"Searching: {self.parts.described['searcher']['name']}"
-        if cost:
+        if expected:
+            cost = expected.cost
+            total = cost.layer_forwards + sequences * self.stack.layers
             title += f", about {cost.layer_forwards:,} layer-forwards ({cost.naive_layer_forwards:,} without sharing)"
 
         def on_best(trial: Trial) -> None:

@@ -107,7 +107,36 @@ def made_up_scores(layers: int) -> LayerScores:
     return LayerScores.from_pairs([[abs(end - begin) for end in upto] for begin in upto])
 
 
-def forecast(searcher: Searcher[Any], problem: Problem, tokens: int, patience: float) -> Cost | None:
+class Tally:
+    """What batches of masks cost where nothing was known before: each mask on each sequence once, layers shared in a batch.
+
+    Attributes:
+        cost: of all batches so far.
+        masks: on how many sequences each has been measured.
+    """
+
+    def __init__(self, sequences: int, tokens: int) -> None:
+        """Begin with nothing; ``tokens`` is that of all ``sequences`` together."""
+        self.cost, self.masks = Cost(), Counter[LayerMask]()
+        self._predicted = (tokens - sequences) // sequences
+
+    def add(self, masks: Sequence[LayerMask], sequences: int) -> None:
+        """Count a batch on the first ``sequences`` sequences."""
+        groups: dict[int, list[LayerMask]] = {}
+        for mask in dict.fromkeys(masks):
+            groups.setdefault(self.masks[mask], []).append(mask)
+        for have, group in groups.items():
+            more = max(0, sequences - have)
+            self.cost += Cost(
+                layer_forwards=more * Trie.of(group).edges(),
+                naive_layer_forwards=more * sum(len(mask.kept) for mask in group),
+                head_tokens=more * len(group) * self._predicted,
+                measurements=more * len(group),
+            )
+            self.masks.update(dict.fromkeys(group, more))
+
+
+def forecast(searcher: Searcher[Any], problem: Problem, tokens: int, patience: float) -> Tally | None:
     """What a search will cost, by running it on made-up losses; None if that takes more than ``patience`` seconds.
 
     Exact for a searcher whose masks do not depend on the losses; for the others the masks, and so what they share,
@@ -117,24 +146,14 @@ def forecast(searcher: Searcher[Any], problem: Problem, tokens: int, patience: f
     Args:
         tokens: of all sequences together.
     """
-    cost = Cost()
-    measured: Counter[LayerMask] = Counter()
+    tally = Tally(problem.sequences, tokens)
     scores = made_up_scores(problem.layers).layers
     end = time.monotonic() + patience
 
     def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
         if time.monotonic() > end:
             raise _OutOfPatience
-        for have, group in _grouped(masks, measured):
-            more = max(0, sequences - have)
-            nonlocal cost
-            cost += Cost(
-                layer_forwards=more * Trie.of(group).edges(),
-                naive_layer_forwards=more * sum(len(mask.kept) for mask in group),
-                head_tokens=more * len(group) * (tokens - problem.sequences) // problem.sequences,
-                measurements=more * len(group),
-            )
-            measured.update(dict.fromkeys(group, more))
+        tally.add(masks, sequences)
         return [_made_up_loss(mask, scores, sequences) for mask in masks]
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -142,15 +161,7 @@ def forecast(searcher: Searcher[Any], problem: Problem, tokens: int, patience: f
             drive(searcher, replace(problem, workspace=Path(scratch)), losses_of)
         except _OutOfPatience:
             return None
-    return cost
-
-
-def _grouped(masks: Sequence[LayerMask], measured: Counter[LayerMask]) -> list[tuple[int, list[LayerMask]]]:
-    """The distinct masks by how many sequences they have been measured on."""
-    groups: dict[int, list[LayerMask]] = {}
-    for mask in dict.fromkeys(masks):
-        groups.setdefault(measured[mask], []).append(mask)
-    return list(groups.items())
+    return tally
 
 
 def _made_up_loss(mask: LayerMask, scores: Sequence[float], sequences: int) -> Loss:
