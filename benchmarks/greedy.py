@@ -2,16 +2,16 @@
 
     python benchmarks/greedy.py
 
-The baseline is the loop that SLEB and its peers run: for each candidate a whole forward of the model without it, for
-each sequence, with transformers' own loss; in float32, and in bfloat16. The naive loop is long (80,640 layer-forwards
-by default, an hour on two cores): ``--sequences 2`` is a quick look. ``--naive-sequences`` runs it on the first so many
-alone and multiplies its seconds; the order of removal is then not compared.
+The baseline is the loop that SLEB and its peers run: for each candidate a whole forward of the model without it, on each
+sequence, with transformers' own loss; in float32, and in bfloat16. By default that is 80,640 layer-forwards, an hour on
+two cores for each precision: ``--sequences 2 --remove 4`` is a quick look. ``--sample 1`` runs the loops that race
+nothing on one sequence alone, along the path that a race has found, and multiplies.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,96 +20,126 @@ from searching import Bench, search_arguments
 
 from lpk.core.pruning.checkpoint import without_layers
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.search import Outcome, Tally
+
+LossesOf = Callable[[Sequence[LayerMask]], Sequence[float]]
 
 
-def naive(bench: Bench, path: list[LayerMask] | None, sequences: int) -> tuple[list[int], float, int]:
-    """The layers in the order of their removal, seconds, and layer-forwards; the path, if given, is followed."""
-    mask, order, forwards = LayerMask(bench.stack.layers), [], 0
+def naive(bench: Bench, sample: int) -> LossesOf:
+    """Losses as the peers make them."""
+
+    def losses_of(masks: Sequence[LayerMask]) -> list[float]:
+        return [loss_of(mask) for mask in masks]
+
+    def loss_of(mask: LayerMask) -> float:
+        total, tokens = 0.0, 0
+        with without_layers(bench.stack, mask) as model, torch.inference_mode():
+            for ids in bench.calibration.ids[:sample]:
+                tensor = torch.from_numpy(ids.astype("int64"))[None]
+                total += model(tensor, labels=tensor, use_cache=False).loss.item() * (len(ids) - 1)
+                tokens += len(ids) - 1
+        return total / tokens
+
+    return losses_of
+
+
+def loop(bench: Bench, losses_of: LossesOf, path: Sequence[int]) -> tuple[list[int], list[float], float]:
+    """The layers in the order of their removal, the losses of all candidates, and seconds; a path is followed."""
+    mask, order, every = bench.problem.dense, [], []
     begin = time.process_time()
     for step in range(bench.problem.budget):
-        totals: dict[LayerMask, float] = {}
-        for layer in bench.problem.removable(mask):
-            candidate = mask.drop(layer)
-            totals[candidate] = 0.0
-            with without_layers(bench.stack, candidate) as model, torch.inference_mode():
-                for ids in bench.calibration.ids[:sequences]:
-                    tensor = torch.from_numpy(ids.astype("int64"))[None]
-                    totals[candidate] += model(tensor, labels=tensor, use_cache=False).loss.item() * (len(ids) - 1)
-                    forwards += len(candidate.kept)
-        best = path[step] if path else min(totals, key=lambda candidate: totals[candidate])
-        order += set(best.removed) - set(mask.removed)
-        mask = best
-    return order, time.process_time() - begin, forwards
-
-
-def order_of(found: Any) -> list[LayerMask]:
-    """Greedy's mask after each step."""
-    best = {}
-    for trial in found.outcome.trials:
-        if trial.mask not in best or trial.sequences == found.outcome.best.sequences:
-            best.setdefault(len(trial.mask), []).append(trial)
-    return [min(trials, key=lambda trial: trial.loss).mask for _, trials in sorted(best.items())]
+        layers = bench.problem.removable(mask)
+        losses = losses_of([mask.drop(layer) for layer in layers])
+        order.append(path[step] if path else layers[losses.index(min(losses))])
+        mask, every = mask.drop(order[-1]), [*every, *losses]
+    return order, every, time.process_time() - begin
 
 
 def main() -> None:
     parser = search_arguments(__doc__ or "")
-    parser.add_argument("--naive-sequences", type=int, help="run the naive loop on so many, and multiply")
+    parser.add_argument("--sample", type=int, help="run the loops that race nothing on so many sequences, and multiply")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    figures: dict[str, Any] = {}
     bench = Bench(given)
-    plain = bench.search("greedy")
-    path = order_of(plain)
-    ours = {
-        "greedy, racing off": plain,
-        "greedy, confidence 0.9": bench.search("greedy", {"confidence": 0.9}),
-        "lazy-greedy, defaults": bench.search("lazy-greedy"),
+    count = bench.problem.sequences
+    sample = given.sample or count
+    searches = {
+        "lpk: greedy, confidence 0.9": bench.search("greedy", {"confidence": 0.9}),
+        "lpk: lazy-greedy, defaults": bench.search("lazy-greedy"),
     }
-    count = len(bench.calibration.ids)
-    sample = given.naive_sequences or count
-    for dtype in ("float32", "bfloat16"):
-        loop = bench if dtype == "float32" else Bench(given, dtype)
-        order, seconds, forwards = naive(loop, path if sample < count else None, sample)
-        figures[f"naive loop, {dtype}"] = {
+    path = order_of(searches["lpk: greedy, confidence 0.9"].outcome) if sample < count else []
+    measure = bench.evaluator()
+    narrow = Bench(given, "bfloat16")
+    loops = {
+        "naive loop, float32": loop(bench, naive(bench, sample), path),
+        "naive loop, bfloat16": loop(narrow, naive(narrow, sample), path),
+        "lpk: greedy, racing off": loop(bench, lambda masks: measure.losses(masks, sample), path),
+    }
+    figures: dict[str, Any] = {}
+    for name, (order, _, seconds) in loops.items():
+        cost = cost_of(bench, order)
+        figures[name] = {
             "order": order,
             "removed": sorted(order),
             "seconds": seconds * count / sample,
-            "layer_forwards": forwards * count // sample,
-            "sequences_run": sample,
+            "layer_forwards": cost.naive_layer_forwards if "naive" in name else cost.layer_forwards,
         }
-    for name, found in ours.items():
-        mask = found.outcome.best.mask
+    for name, found in searches.items():
         figures[name] = {
-            "removed": list(mask.removed),
+            "removed": list(found.outcome.best.mask.removed),
             "seconds": found.seconds,
             "layer_forwards": found.cost.layer_forwards,
-            "measurements": found.cost.measurements,
         }
-    steps = itertools.pairwise([bench.problem.dense, *path])
-    figures["greedy, racing off"]["order"] = [
-        (set(after.removed) - set(before.removed)).pop() for before, after in steps
-    ]
-    base = figures["naive loop, float32"]
+    base, exact = (loops[name][1] for name in ("naive loop, float32", "lpk: greedy, racing off"))
+    difference = max(abs(a - b) for a, b in zip(base, exact, strict=True))
+    show(bench, given, figures, {"sequences_sampled": sample, "largest_difference_of_losses": difference})
+
+
+def order_of(outcome: Outcome) -> list[int]:
+    """The layers of greedy's mask in the order in which they went: its candidates of one size share all but one."""
+    order: list[int] = []
+    for size in range(2, len(outcome.best.mask) + 2):
+        candidates = [set(t.mask.removed) for t in outcome.trials if len(t.mask) == size] or [
+            set(outcome.best.mask.removed)
+        ]
+        order += set.intersection(*candidates) - set(order)
+    return order
+
+
+def cost_of(bench: Bench, order: Sequence[int]) -> Any:
+    """What plain greedy along this path takes, on all sequences."""
+    tally, mask = Tally(bench.problem.sequences, bench.calibration.tokens), bench.problem.dense
+    for layer in order:
+        tally.add([mask.drop(other) for other in bench.problem.removable(mask)], bench.problem.sequences)
+        mask = mask.drop(layer)
+    return tally.cost
+
+
+def show(bench: Bench, given: Any, figures: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Each against the naive loop of its precision's own, and of float32."""
+    base, narrow = figures["naive loop, float32"], figures["naive loop, bfloat16"]
     rows = []
     for name, part in figures.items():
         part["held_out_perplexity"] = bench.perplexity(bench.problem.mask(part["removed"]))
         part["times_fewer_layer_forwards"] = base["layer_forwards"] / part["layer_forwards"]
-        part["times_faster"] = base["seconds"] / part["seconds"]
+        part["times_faster_than_float32"] = base["seconds"] / part["seconds"]
+        part["times_faster_than_bfloat16"] = narrow["seconds"] / part["seconds"]
         rows.append(
             [
                 name,
-                str(LayerMask(bench.stack.layers, tuple(part["removed"]))),
+                str(bench.problem.mask(part["removed"])),
                 f"{part['layer_forwards']:,}",
                 f"{part['times_fewer_layer_forwards']:.2f}x",
                 f"{part['seconds']:.0f}",
-                f"{part['times_faster']:.2f}x",
+                f"{part['times_faster_than_float32']:.2f}x",
+                f"{part['times_faster_than_bfloat16']:.2f}x",
                 f"{part['held_out_perplexity']:.2f}",
             ]
         )
-    columns = ["", "removed", "layer-forwards", "fewer", "CPU s", "faster", "held-out perplexity"]
-    report(
-        figures, f"{given.remove} of {bench.stack.layers}, {count} x {given.length} tokens", columns, rows, given.out
-    )
+    columns = ["", "removed", "layer-forwards", "fewer", "CPU s", "faster than float32", "than bfloat16", "perplexity"]
+    title = f"{given.remove} of {bench.stack.layers}, {bench.problem.sequences} x {given.length} tokens"
+    report({**facts, **figures}, title, columns, rows, given.out)
+    print(f"losses of all candidates differ by {facts['largest_difference_of_losses']:.1e} nats at most")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
         ("head", ["--tokens", "70", "--vocabulary", "1500", "--hidden", "32"], "NLL: lpk"),
         ("scoring", ["--model", "TINY", "--length", "40", "--most", "3"], "lpk: block influence"),
         ("roofline", ["--model", "TINY", "--tokens", "40", "--threads", "1"], "share_of_roofline"),
-        ("greedy", [*SEARCH, "--sequences", "4"], "lazy-greedy, defaults"),
+        ("greedy", [*SEARCH, "--sequences", "4"], "lpk: lazy-greedy, defaults"),
         ("racing", [*SEARCH, "--sequences", "6", "--orders", "2"], "same_mask"),
         (
             "evolution",
@@ -45,4 +45,4 @@ def test_a_small_benchmark_leaves_its_figures(
     if name == "head":
         assert figures["float32"]["NLL: lpk"]["off"] < 1e-5
     if name == "greedy":
-        assert figures["greedy, racing off"]["order"] == figures["naive loop, float32"]["order"]
+        assert figures["lpk: greedy, racing off"]["order"] == figures["naive loop, float32"]["order"]
