@@ -125,6 +125,8 @@ def execute(
         run = _Run(recipe, parts, replace(spec, dtype=precision.dtype), precision, out, progress, stream, memory)
         if store:
             Store(store).check()  # before minutes of loading
+        elif directory.before and not (out / "memo.sqlite").exists():
+            progress.note(f"{out} has no memo.sqlite; if this run began with --store, give it again to find its losses")
         run.load(*corpora)
         facts = run.facts()
         require_space(out, run.space(), "this run")
