@@ -174,8 +174,9 @@ class Follower:
         last = 0
         for step in schedule(self.root):
             if isinstance(step, Run):
-                states[step.result] = (*states[step.state], step.layer)
-                self.ran += 1
+                for state, result in step.pairs:
+                    states[result] = (*states[state], step.layer)
+                self.ran += len(step.pairs)
                 self.most = max(self.most, len(states))
                 self.layers_in_order &= step.layer >= last
                 last = step.layer
@@ -206,14 +207,16 @@ def test_depth_first_measures_every_mask_once_within_its_states(masks: list[Laye
     assert less[0] <= sum(len(mask.kept) for mask in set(masks))
 
 
-@given(some_masks)
-def test_layer_by_layer_measures_every_mask_once_and_needs_each_layer_once(masks: list[LayerMask]) -> None:
-    done = Follower(masks, lambda root: layer_by_layer(root, 6))
+@given(some_masks, st.integers(1, 5))
+def test_layer_by_layer_measures_every_mask_once_and_needs_each_layer_once(masks: list[LayerMask], most: int) -> None:
+    done = Follower(masks, lambda root: layer_by_layer(root, 6, most))
     assert sorted(done.measured) == sorted(set(masks))
     assert done.layers_in_order
     assert done.left <= 1
     assert done.ran == done.root.edges()
-    assert Size.of(layer_by_layer(done.root, 6)) == Size(done.ran, done.most)
+    assert Size.of(layer_by_layer(done.root, 6, most)) == Size(done.ran, done.most)
+    alone = Size.of(layer_by_layer(done.root, 6)).states
+    assert alone <= done.most <= alone + most - 1
 
 
 def test_greedys_candidates_need_one_state_at_branching_points() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -86,10 +87,8 @@ def test_the_finalists_of_a_narrow_search_are_confirmed_in_float32(
     exact = lpk(*search, "--dtype", "float32", "--out", tmp_path / "exact", "--json", "--quiet", env=env)
     assert exact.returncode == 0, exact.stderr
     assert json.loads(exact.stdout)["run"]["result"]["finalists"] == []
-    by_mask = {
-        row.split(",")[2]: float(row.split(",")[4])
-        for row in (tmp_path / "exact" / "trials.csv").read_text().splitlines()[1:]
-    }
+    with (tmp_path / "exact" / "trials.csv").open(newline="") as table:
+        by_mask = {row["removed"]: float(row["loss"]) for row in csv.DictReader(table)}
 
     shown = lpk(*search, "--dtype", "bfloat16", "--confirm", 4, "--out", tmp_path / "narrow", "--quiet", env=env)
     assert shown.returncode == 0, shown.stderr

@@ -328,7 +328,7 @@ def lpk_Parents():
         ("scorer", "def score(self, s, c): s.model.train(); return LayerScores((1.0,) * s.layers)", "model-unchanged"),
         (
             "scorer",
-            "def score(self, s, c): return LayerScores(tuple(float(sum(x.sum() for b in c.batches() for x in s.states(b))) for _ in range(6)))",
+            "def score(self, s, c): return LayerScores(tuple(float(sum(x.mean() for b in c.batches() for x in s.states(b))) for _ in range(6)))",
             "padding-never-counts",
         ),
         ("scorer", "import torch\n    def score(self, s, c): return LayerScores((1.0,) * s.layers)", "import-is-light"),

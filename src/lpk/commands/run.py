@@ -32,6 +32,7 @@ class Size(click.ParamType[int]):
 @click.option("--objective", help="What 'the model still works' means.  [default: perplexity]")
 @click.option("--scorer", help="Prior knowledge for the searcher, or 'none'.  [default: angular]")
 @click.option("--searcher", help="Which masks to try.  [default: optuna]")
+@click.option("--executor", help="Runs the layers: local, cuda.  [default: cuda on such a device, else local]")
 @click.option("--remove", help="How many layers to remove: 8, or 25% (rounded down).  [default: 25%]")
 @click.option("--protect", help="Layers never removed, or 'none'; -1 is the last.  [default: 0,-1]")
 @click.option("--calibration", help="wikitext2 (shipped), a text, .jsonl, or token ids as .npy or .safetensors.")
@@ -164,7 +165,9 @@ def _with_options(recipe: Recipe, options: tuple[str, ...], registry: Registry) 
         UsageError: none has it, or several do.
     """
     chosen: dict[str, Choice] = {
-        k: v for k in ("objective", "scorer", "searcher") if (v := getattr(recipe, k)) is not None
+        k: v
+        for k in ("objective", "scorer", "searcher", "executor")
+        if (v := getattr(recipe, k)) is not None and v.name != "auto"
     }
     known = {
         kind: set(registry.find(kind, choice.name).component.options.model_fields) for kind, choice in chosen.items()

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -227,6 +227,46 @@ class Objective(Plugin[OptionsT]):
         """The mean over each sequence's predicted tokens, in float64: (sequences, tokens - 1) -> (sequences,)."""
         here = batch.predicted()
         return per_token.double().masked_fill(~here, 0).sum(1) / here.sum(1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Executors
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Layers(Protocol):
+    """A layer stack as an executor sees it."""
+
+    @property
+    def batches(self) -> bool:
+        """Whether a layer can be called with several sequences at once."""
+        ...
+
+    def layer(self, index: int, hidden: Tensor, start: Any) -> Tensor:
+        """The output of one layer: (sequences, tokens, hidden) in and out."""
+        ...
+
+    def layer_at_once(self, index: int, states: Sequence[Tensor], starts: Sequence[Any]) -> list[Tensor]:
+        """The same for several states of one length, in one call."""
+        ...
+
+
+class Executor(Plugin[OptionsT]):
+    """Runs layers for the evaluator; as it is, one state after the other.
+
+    What an executor computes must agree with :meth:`Layers.layer`, bit for bit or within a tolerance that it states.
+    """
+
+    def at_once(self, layers: Layers, state: Tensor, start: Any) -> int:
+        """How many states like this one, the embedding's output of one sequence, should go through a layer together.
+
+        If it is 1, masks are walked depth first with few states alive; else layer by layer, within the memory given.
+        """
+        return 1
+
+    def run(self, layers: Layers, index: int, states: Sequence[Tensor], starts: Sequence[Any]) -> list[Tensor]:
+        """The output of one layer for each state; lengths may differ."""
+        return [layers.layer(index, state, start) for state, start in zip(states, starts, strict=True)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

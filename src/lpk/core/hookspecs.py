@@ -38,3 +38,9 @@ def lpk_searchers() -> Iterable[Component]:
 def lpk_objectives() -> Iterable[Component]:
     """Calibration objectives; each target is a :class:`lpk.core.contracts.Objective`."""
     return ()
+
+
+@hookspec
+def lpk_executors() -> Iterable[Component]:
+    """Executors; each target is a :class:`lpk.core.contracts.Executor`."""
+    return ()

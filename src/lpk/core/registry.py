@@ -16,7 +16,7 @@ import pluggy
 from pydantic import ValidationError
 
 from lpk.core import hookspecs
-from lpk.core.contracts import Component, Objective, Options, Plugin, Scorer, Searcher
+from lpk.core.contracts import Component, Executor, Objective, Options, Plugin, Scorer, Searcher
 from lpk.core.errors import EnvironmentMissing, PluginError, UsageError, did_you_mean
 
 #: kind -> (hook, what the target must be). A new kind is a row here, a hook and a contract.
@@ -24,6 +24,7 @@ KINDS: Final[Mapping[str, tuple[str, type[Plugin[Any]]]]] = {
     "scorer": ("lpk_scorers", Scorer),
     "searcher": ("lpk_searchers", Searcher),
     "objective": ("lpk_objectives", Objective),
+    "executor": ("lpk_executors", Executor),
 }
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

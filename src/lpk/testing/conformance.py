@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lpk.core.contracts import Batch, LayerScores, Loss, Objective, Problem, Scorer, Searcher
+from lpk.core.contracts import Batch, Executor, LayerScores, Loss, Objective, Options, Problem, Scorer, Searcher
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.search import drive
 from lpk.core.registry import Entry, Registry, describe_options, installed
@@ -43,7 +43,12 @@ def checks(kind: str, name: str, registry: Registry | None = None) -> list[Check
         LpkError: there is no such plugin, or it is broken.
     """
     entry = (registry or installed()).find(kind, name)
-    of_kind = {"scorer": _scorer_checks, "searcher": _searcher_checks, "objective": _objective_checks}[kind]
+    of_kind = {
+        "scorer": _scorer_checks,
+        "searcher": _searcher_checks,
+        "objective": _objective_checks,
+        "executor": _executor_checks,
+    }[kind]
     found = {"import-is-light": _import_is_light, "options-round-trip": _options_round_trip, **of_kind}
     return [Check(promise, lambda check=check: check(entry)) for promise, check in found.items()]  # type: ignore[misc]
 
@@ -286,4 +291,49 @@ _objective_checks: Final = {
     "same-input-same-loss": _objective_is_deterministic,
     "padding-never-counts": _objective_ignores_padding,
     "model-unchanged": _objective_leaves_model,
+}
+
+
+# Executors -----------------------------------------------------------------------------------------------------------
+
+
+def _run_by(executor: Executor[Any], stack: LayerStack) -> list[list[float]]:
+    """The losses of some masks on sequences of several lengths."""
+    from lpk.core.pruning.calibration import Sequences
+    from lpk.core.pruning.evaluator import Evaluator
+    from lpk.core.pruning.memo import Memo
+
+    objective: Any = installed().find("objective", "lpk/perplexity").create()
+    whole = random_sequences(4, 20).ids
+    ragged = Sequences("ragged", (whole[0], whole[1][:13], whole[2], whole[3][:7]))
+    masks = [LayerMask(stack.layers, removed) for removed in ((), (1,), (1, 2), (2, 4), (0, 5))]
+    with tempfile.TemporaryDirectory() as folder:
+        memo = Memo(Path(folder) / "memo")
+        try:
+            losses = Evaluator(stack, objective, ragged, memo, "conformance", executor=executor).losses(masks)
+        finally:
+            memo.close()
+    return [list(loss.items) for loss in losses]
+
+
+def _agrees_with_one_by_one(entry: Entry) -> None:
+    executor = entry.create()
+    assert isinstance(executor, Executor)
+    plain, ours = _run_by(Executor(Options()), _stack()), _run_by(executor, _stack())
+    for here, there in zip(ours, plain, strict=True):
+        close = all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(here, there, strict=True))
+        assert close, f"losses are {here}, where one state after the other gives {there}"
+
+
+def _executor_leaves_model(entry: Entry) -> None:
+    executor, stack = entry.create(), _stack()
+    assert isinstance(executor, Executor)
+    before = _state(stack)
+    _run_by(executor, stack)
+    assert _state(stack) == before, "running changed the model"
+
+
+_executor_checks: Final = {
+    "agrees-with-one-by-one": _agrees_with_one_by_one,
+    "model-unchanged": _executor_leaves_model,
 }

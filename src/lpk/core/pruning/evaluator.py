@@ -1,7 +1,7 @@
 """Measures masks: the loss of each on each calibration sequence, nothing computed twice.
 
-Each sequence is computed by itself, never beside others: a loss must not depend on what it was computed with, and on
-two cores eight 512-token sequences of SmolLM2-135M together took 0.98 of the time of eight alone.
+In which order layers run is a schedule's business, how many states go through one at once the executor's; here the two
+meet the memo.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.contracts import Loss, Objective, Outputs
+from lpk.core.contracts import Executor, Loss, Objective, Options, Outputs
 from lpk.core.errors import PluginError, blaming
 from lpk.core.pruning.head import WholeOutputs
 from lpk.core.pruning.mask import LayerMask
@@ -45,6 +45,7 @@ class Evaluator:
     Attributes:
         context: the fingerprint of everything but mask and sequence that a loss depends on.
         memory: how many bytes of hidden states may be alive at once; if they are too few, layers run again.
+        executor: runs the layers.
         on_cost: called with each increment of cost, as it is spent.
     """
 
@@ -57,9 +58,12 @@ class Evaluator:
         context: str,
         memory: int = MEMORY,
         on_cost: Callable[[Cost], None] = lambda cost: None,
+        executor: Executor[Any] | None = None,
     ) -> None:
         self.stack, self.objective, self.sequences = stack, objective, sequences
-        self.memo, self.context, self.memory, self.on_cost = memo, context, memory, on_cost
+        self.memo, self.context, self.executor = memo, context, executor or Executor(Options())
+        self.memory, self.on_cost = memory, on_cost
+        self._at_once: dict[int, int] = {}
         self._weights = [float(objective.weights(batch).sum()) for batch in sequences.batches()]
         self._dense_outputs: dict[int, Outputs] = {}
 
@@ -81,14 +85,14 @@ class Evaluator:
     def plan(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Plan:
         """What :meth:`losses` would take now, the dense model's forwards for comparison aside."""
         plan = Plan()
-        sizes: dict[tuple[int, tuple[LayerMask, ...]], Size] = {}
+        sizes: dict[tuple[int, int, tuple[LayerMask, ...]], Size] = {}
         for items, missing in self._work(masks, sequences):
             tokens = [len(self.sequences.ids[item]) for item in items]
             naive = sum(len(mask.kept) for mask in missing)
-            key = max(tokens), tuple(missing)
+            key = max(tokens), len(items), tuple(missing)
             if key not in sizes:
                 walked = self.stack.shares_prefixes
-                sizes[key] = Size.of(self._schedule(Trie.of(missing), max(tokens))) if walked else Size(naive)
+                sizes[key] = Size.of(self._schedule(Trie.of(missing), items)) if walked else Size(naive)
             plan.cost += Cost(
                 layer_forwards=len(items) * sizes[key].layer_forwards,
                 naive_layer_forwards=len(items) * naive,
@@ -105,14 +109,14 @@ class Evaluator:
     def _work(self, masks: Sequence[LayerMask], sequences: int | None) -> Iterator[tuple[list[int], list[LayerMask]]]:
         """The masks not yet measured, with the sequences to measure them on together.
 
-        A model in memory takes one sequence at a time. A streamed one takes as many as the budget holds states of:
-        each such group reads all its layers from the disk once.
+        Depth first that is one sequence at a time. Layer by layer it is as many as the budget holds states of: the more,
+        the larger an executor's calls, and the seldomer a streamed model's layers are read.
         """
         groups: dict[tuple[LayerMask, ...], list[int]] = {}
         for item, missing in self._missing(masks, sequences):
             groups.setdefault(tuple(missing), []).append(item)
         for together, items in groups.items():
-            if self.stack.streams and self.stack.shares_prefixes:
+            if self._by_layer(items):
                 yield from self._fitting(items, list(together))
             else:
                 yield from (([item], list(together)) for item in items)
@@ -126,12 +130,25 @@ class Evaluator:
             if missing and keys.index(key) == item:
                 yield item, missing
 
+    def _by_layer(self, items: list[int]) -> bool:
+        """Whether all states should pass through a layer before the next."""
+        return self.stack.shares_prefixes and (self.stack.streams or any(self._together(item) > 1 for item in items))
+
+    def _together(self, item: int) -> int:
+        """How many states of a sequence of this length the executor takes at once."""
+        tokens = len(self.sequences.ids[item])
+        if tokens not in self._at_once:
+            start = self.stack.start(self.sequences.batch(item))
+            self._at_once[tokens] = self.executor.at_once(self.stack, start.hidden, start)
+        return self._at_once[tokens]
+
     def _fitting(self, items: list[int], masks: list[LayerMask]) -> Iterator[tuple[list[int], list[LayerMask]]]:
         """Split into groups whose states fit into memory: by sequences, which shares as much; by masks if it must be."""
-        longest = max(len(self.sequences.ids[item]) for item in items)
+        longest = max(items, key=lambda item: len(self.sequences.ids[item]))
+        fit = self.memory // (len(self.sequences.ids[longest]) * self.stack.token_bytes)
         states = Size.of(layer_by_layer(Trie.of(masks), self.stack.layers)).states
-        at_once = self.memory // (states * longest * self.stack.token_bytes)
-        if at_once == 0 and len(masks) > 1:
+        at_once = (fit - self._together(longest) + 1) // states
+        if at_once < 1 and len(masks) > 1:
             masks = sorted(masks, key=lambda mask: mask.kept)
             for half in (masks[: len(masks) // 2], masks[len(masks) // 2 :]):
                 yield from self._fitting(items, half)
@@ -139,11 +156,13 @@ class Evaluator:
         at_once = max(1, at_once)
         yield from ((items[begin : begin + at_once], masks) for begin in range(0, len(items), at_once))
 
-    def _schedule(self, root: Trie, tokens: int) -> Schedule:
-        """The order of work for these masks on sequences of so many tokens."""
-        if self.stack.streams:
-            return layer_by_layer(root, self.stack.layers)
+    def _schedule(self, root: Trie, items: list[int]) -> Schedule:
+        """The order of work for these masks on these sequences."""
+        if self._by_layer(items):
+            at_once = min(self._together(item) for item in items) // len(items)
+            return layer_by_layer(root, self.stack.layers, max(1, at_once))
         # Beside the states kept at branching points: the embedding's output, and a layer's input and output.
+        tokens = max(len(self.sequences.ids[item]) for item in items)
         return depth_first(root, max(0, self.memory // (tokens * self.stack.token_bytes) - 3))
 
     # -- measuring ----------------------------------------------------------------------------------------------------
@@ -186,11 +205,13 @@ class Evaluator:
         states = {root: [start.hidden for start in starts]}
         ran = 0
         with self.stack.running(sorted({layer for mask in masks for layer in mask.kept})):
-            for step in self._schedule(root, max(batch.ids.shape[1] for batch in batches)):
+            for step in self._schedule(root, items):
                 if isinstance(step, Run):
-                    pairs = zip(states[step.state], starts, strict=True)
-                    states[step.result] = [self.stack.layer(step.layer, hidden, start) for hidden, start in pairs]
-                    ran += len(items)
+                    entering = [hidden for state, _ in step.pairs for hidden in states[state]]
+                    leaving = self.executor.run(self.stack, step.layer, entering, starts * len(step.pairs))
+                    for place, (_, result) in enumerate(step.pairs):
+                        states[result] = leaving[place * len(items) : (place + 1) * len(items)]
+                    ran += len(leaving)
                 elif isinstance(step, Drop):
                     del states[step.state]
                 elif step.state.mask is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from lpk.core.contracts import Objective, Scorer, Searcher
+from lpk.core.contracts import Executor, Objective, Scorer, Searcher
 from lpk.core.errors import UsageError
 from lpk.core.pruning.recipe import Choice, Recipe
 from lpk.core.registry import Entry, Registry
@@ -29,6 +30,7 @@ class Parts:
     reported: Objective[Any]
     scorer: Scorer[Any] | None
     searcher: Searcher[Any]
+    executor: Executor[Any]
     described: dict[str, dict[str, Any]]
     distributions: tuple[str, ...]
 
@@ -55,6 +57,7 @@ class Parts:
             reported=made["reported"],
             scorer=made.get("scorer"),
             searcher=made["searcher"],
+            executor=made["executor"],
             described={role: _describe(entries[role], plugin) for role, plugin in made.items()},
             distributions=tuple(sorted({entries[role].provider.distribution for role in made})),
         )
@@ -80,8 +83,26 @@ def resolved(recipe: Recipe, registry: Registry) -> Recipe:
 
 def choices(recipe: Recipe) -> dict[str, Choice]:
     """The plugins that a recipe names, by kind."""
-    named = {"objective": recipe.objective, "scorer": recipe.scorer, "searcher": recipe.searcher}
+    named = {
+        "objective": recipe.objective,
+        "scorer": recipe.scorer,
+        "searcher": recipe.searcher,
+        "executor": _executor(recipe),
+    }
     return {kind: choice for kind, choice in named.items() if choice is not None}
+
+
+def _executor(recipe: Recipe) -> Choice:
+    """The executor that the recipe names, or that its device asks for."""
+    if recipe.executor.name != "auto":
+        return recipe.executor
+    on_card = recipe.device.startswith("cuda")
+    if recipe.device == "auto":
+        with suppress(ModuleNotFoundError):  # without torch nothing runs, and the run says so
+            import torch
+
+            on_card = torch.cuda.is_available()
+    return Choice(name="lpk/cuda" if on_card else "lpk/local")
 
 
 def _describe(entry: Entry, plugin: Any) -> dict[str, Any]:

@@ -109,6 +109,9 @@ class Recipe(BaseModel):
         Choice(name="angular"), description="prior knowledge for the searcher; 'none' for none"
     )
     searcher: Choice = Field(Choice(name="optuna"), description="which masks to try")
+    executor: Choice = Field(
+        Choice(name="auto"), description="runs the layers; auto is cuda on such a device, else local"
+    )
     remove: Annotated[str, BeforeValidator(_removed)] = Field(
         "25%", description="how many layers to remove: 8, or 25% (rounded down)"
     )

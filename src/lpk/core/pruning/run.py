@@ -425,7 +425,9 @@ class _Run:
     def _evaluator(self, role: str, objective: Objective[Any], sequences: Sequences) -> Evaluator:
         from lpk.core.pruning.evaluator import Evaluator
 
-        matters = json.dumps([self.inputs, self.parts.described[role]], sort_keys=True)
+        matters = json.dumps(
+            [self.inputs, self.parts.described[role], self.parts.described["executor"]], sort_keys=True
+        )
         context = hashlib.sha256(matters.encode()).hexdigest()[:32]
         advance = self.progress.advance
         return Evaluator(
@@ -436,6 +438,7 @@ class _Run:
             context,
             self.states,
             on_cost=lambda cost: advance(cost.layer_forwards),
+            executor=self.parts.executor,
         )
 
     def _kernels(self) -> list[str]:

@@ -48,11 +48,10 @@ class Trie:
 
 @dataclass(frozen=True)
 class Run:
-    """Run a layer on a state; both states are there afterwards."""
+    """Run a layer on some states; afterwards they are there, and what came of each."""
 
     layer: int
-    state: Trie
-    result: Trie
+    pairs: tuple[tuple[Trie, Trie], ...]
 
 
 @dataclass(frozen=True)
@@ -87,12 +86,12 @@ def depth_first(root: Trie, kept: int) -> Schedule:
         keeps = len(children) > 1 and free > 0
         for index, (layer, child) in enumerate(children):
             if keeps and index < len(children) - 1:
-                yield Run(layer, node, child)
+                yield Run(layer, ((node, child),))
                 yield from visit(child, [(-1, node), (layer, child)], free - 1)
                 continue
             if index > 0 and not keeps:
                 yield from _again(path)
-            yield Run(layer, node, child)
+            yield Run(layer, ((node, child),))
             if len(path) > 1:
                 yield Drop(node)
             yield from visit(child, [*path, (layer, child)], free)
@@ -118,30 +117,36 @@ def _needs(root: Trie) -> dict[Trie, int]:
 def _again(path: Sequence[tuple[int, Trie]]) -> Schedule:
     """Run from a kept state to the end of a path once more."""
     for (_, state), (layer, result) in itertools.pairwise(path):
-        yield Run(layer, state, result)
+        yield Run(layer, ((state, result),))
         if state is not path[0][1]:
             yield Drop(state)
 
 
-def layer_by_layer(root: Trie, layers: int) -> Schedule:
-    """Walk a trie so that each layer is needed once: every state that needs it passes through before the next."""
+def layer_by_layer(root: Trie, layers: int, at_once: int = 1) -> Schedule:
+    """Walk a trie so that each layer is needed once: every state that needs it passes through before the next.
+
+    Args:
+        root: the masks.
+        layers: how many the model has.
+        at_once: how many states go through a layer in one run, at most.
+    """
     waiting = [root] if root.children else []
     if root.mask is not None:
         yield Measure(root)
     for layer in range(layers):
-        for node in list(waiting):
-            if layer in node.children:
-                child = node.children[layer]
-                yield Run(layer, node, child)
+        here = [(node, node.children[layer]) for node in waiting if layer in node.children]
+        for begin in range(0, len(here), at_once):
+            pairs = tuple(here[begin : begin + at_once])
+            yield Run(layer, pairs)
+            for node, child in pairs:
                 if child.mask is not None:
                     yield Measure(child)
-                if child.children:
-                    waiting.append(child)
-                else:
+                if not child.children:
                     yield Drop(child)
-            if layer == max(node.children):
-                waiting.remove(node)
-                yield Drop(node)
+                if layer == max(node.children):
+                    yield Drop(node)
+        ended = {node for node, _ in here if layer == max(node.children)}
+        waiting = [node for node in waiting if node not in ended] + [child for _, child in here if child.children]
 
 
 @dataclass
@@ -162,8 +167,8 @@ class Size:
         size, alive = cls(), 1
         for step in schedule:
             if isinstance(step, Run):
-                size.layer_forwards += 1
-                alive += 1
+                size.layer_forwards += len(step.pairs)
+                alive += len(step.pairs)
                 size.states = max(size.states, alive)
             elif isinstance(step, Drop):
                 alive -= 1

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch, Outputs
@@ -113,6 +114,38 @@ class LayerStack:
         args, kwargs = start.calls[index]
         output = self.modules[index](hidden, *args, **kwargs)
         return output[0] if self._gives_tuple else output  # type: ignore[no-any-return]
+
+    def layer_at_once(self, index: int, states: Sequence[Tensor], starts: Sequence[Start]) -> list[Tensor]:
+        """The outputs of one layer for several batches of one length, in one call.
+
+        Right where :attr:`batches` is true, but not bit for bit those of :meth:`layer`: a product of more rows may go
+        through other code.
+        """
+        import torch
+
+        if len(states) == 1:
+            return [self.layer(index, states[0], starts[0])]
+        return list(torch.split(self.layer(index, torch.cat(list(states)), starts[0]), [len(s) for s in states]))
+
+    @cached_property
+    def batches(self) -> bool:
+        """Whether a layer can be called with several sequences as it is with one: found out on two short ones."""
+        import torch
+
+        one = self.probe()
+        starts = [self.start(batch) for batch in (one, Batch(one.ids.flip(1), one.lengths))]
+        states = [start.hidden for start in starts]
+        with suppress(RuntimeError, ValueError, TypeError, IndexError), torch.inference_mode():
+            for index in range(self.layers):
+                alone = [self.layer(index, hidden, start) for hidden, start in zip(states, starts, strict=True)]
+                together = self.layer_at_once(index, states, starts)
+                for here, there in zip(alone, together, strict=True):
+                    tolerance = 64 * torch.finfo(here.dtype).eps * here.abs().max()
+                    if here.shape != there.shape or not (here - there).abs().max() <= tolerance:
+                        return False
+                states = alone
+            return True
+        return False
 
     @contextmanager
     def running(self, order: Sequence[int]) -> Iterator[None]:

@@ -91,7 +91,7 @@ class Window:
 
     def _start(self, index: int) -> None:
         if index != self._held:
-            self._reading = index, self._thread.submit(self._read, index)
+            self._reading = index, self._thread.submit(self._read, index, _so_far(self._device))
 
     def _finish(self) -> dict[str, Tensor]:
         assert self._reading is not None
@@ -103,16 +103,17 @@ class Window:
             with suppress(UsageError):  # if what is read in vain cannot be read, that is no matter
                 self._finish()
 
-    def _read(self, index: int) -> dict[str, Tensor]:
+    def _read(self, index: int, after: torch.cuda.Event | None) -> dict[str, Tensor]:
         """Read a layer into the memory of the one that ran before the one that runs now."""
         begin = time.perf_counter()
         weights = {}
-        for name, place in self._places(index).items():
-            full = f"{self._path}.{index}.{name}"
-            self._files.read(full, place)
-            weights[name] = place
-            stored = self._files.tensors[full]
-            self.bytes_read += stored.elements * stored.dtype.itemsize
+        with _beside(after):
+            for name, place in self._places(index).items():
+                full = f"{self._path}.{index}.{name}"
+                self._files.read(full, place)
+                weights[name] = place
+                stored = self._files.tensors[full]
+                self.bytes_read += stored.elements * stored.dtype.itemsize
         self.seconds_reading += time.perf_counter() - begin
         return weights
 
@@ -128,6 +129,30 @@ class Window:
             name: block[begin : begin + p.numel() * p.dtype.itemsize].view(p.dtype).view(p.shape)
             for begin, (name, p) in zip(begins, parameters.items(), strict=False)
         }
+
+
+def _so_far(device: str) -> torch.cuda.Event | None:
+    """When a CUDA device will have done what it has been given until now; elsewhere it is done already."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.current_stream(device).record_event()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _beside(after: torch.cuda.Event | None) -> Iterator[None]:
+    """Within this context a CUDA device copies beside what it computes, but not before it has done what came before."""
+    if after is None:
+        yield
+        return
+    import torch
+
+    stream = torch.cuda.Stream(after.device)  # type: ignore[no-untyped-call]
+    stream.wait_event(after)
+    with torch.cuda.stream(stream):
+        yield
+    stream.synchronize()
 
 
 def _ends(parameters: dict[str, nn.Parameter]) -> list[int]:

@@ -81,17 +81,22 @@ class TensorFiles:
             self._fill(into, stored, offset=0)
             return
         flat, done = into.view(-1), 0
-        for part in self.parts(name):
+        for part in self.parts(name, pinned=into.is_cuda):
             flat[done : done + len(part)].copy_(part)
             done += len(part)
 
-    def parts(self, name: str) -> Iterator[Tensor]:
-        """The tensor's elements in order, as they are stored; each part lies where the one before did."""
+    def parts(self, name: str, *, pinned: bool = False) -> Iterator[Tensor]:
+        """The tensor's elements in order, as they are stored; each part lies where the one before did.
+
+        Args:
+            name: of the tensor.
+            pinned: whether that is memory which a CUDA device copies from by itself.
+        """
         import torch
 
         stored = self.tensors[name]
         step = PART // stored.dtype.itemsize
-        buffer = torch.empty(min(step, stored.elements), dtype=stored.dtype)
+        buffer = torch.empty(min(step, stored.elements), dtype=stored.dtype, pin_memory=pinned)
         for begin in range(0, stored.elements, step):
             part = buffer[: min(step, stored.elements - begin)]
             self._fill(part, stored, begin * stored.dtype.itemsize, ahead=2 * PART)
