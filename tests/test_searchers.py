@@ -340,7 +340,7 @@ def lpk_Parents():
         ("searcher", "def search(self, p): yield [p.mask(range(p.budget))]", "budget-and-protection"),
         ("searcher", "def search(self, p): yield [p.lowest(p.scores.layers)]", "works-without-scores"),
         ("objective", "def loss(self, o, d): return o.token_nll().mean(1)", "padding-never-counts"),
-        ("objective", "def loss(self, o, d): return o.token_nll().mean()", "one-loss-a-sequence"),
+        ("objective", "def loss(self, o, d): return o.token_nll().mean()", "one-loss-an-item"),
     ],
 )
 def test_the_conformance_kit_finds_what_is_broken(kind: str, body: str, broken: str, stranger: Any) -> None:

@@ -204,3 +204,42 @@ def test_weights_are_stored_as_narrow_as_they_came(stored: str, tmp_path: Path) 
     bytes_written = (tmp_path / "narrow" / "model.safetensors").stat().st_size
     weights = checkpoint.checkpoint_bytes(stack, mask, stored or "bfloat16")
     assert 0 < bytes_written - weights < 10_000
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
+def test_gradients_layer_by_layer_are_those_of_one_backward_pass(architecture: str) -> None:
+    stack = LayerStack(tiny_model(architecture))
+    (batch,) = random_sequences(1, 17).batches()
+    with torch.inference_mode():  # as a scorer is called
+        ours = list(stack.gradients(batch))
+    assert [each.layer for each in ours] == list(reversed(range(stack.layers)))
+    stack.model(batch.ids, labels=batch.ids, use_cache=False).loss.backward()
+    for each in ours:
+        for name, parameter in stack.modules[each.layer].named_parameters():
+            torch.testing.assert_close(each.weights[name], parameter.grad, rtol=1e-4, atol=1e-6)
+    stack.model.zero_grad()
+
+
+def test_gradients_of_hidden_states_are_finite_differences_of_the_loss_of_what_is_scored() -> None:
+    stack = LayerStack(tiny_model().double())
+    ids = torch.randint(0, VOCABULARY, (2, 12))
+    scored = torch.arange(12)[None] >= torch.tensor([[5], [3]])
+    batch = Batch(ids, torch.tensor([12, 9]), scored)
+    found = [each for each in stack.gradients(batch) if each.layer == 2]
+    assert [each.leaving.shape[1] for each in found] == [12, 9]
+    for row, each in enumerate(found):
+        length = int(batch.lengths[row])
+        one = Batch(ids[row : row + 1, :length], batch.lengths[row : row + 1], scored[row : row + 1, :length])
+
+        def loss(step: float, one: Batch = one, at: torch.Tensor = each.leaving) -> float:
+            with torch.no_grad():
+                start = stack.start(one)
+                hidden = at + step * torch.ones_like(at)
+                for layer in range(3, stack.layers):
+                    hidden = stack.layer(layer, hidden, start)
+                logits = stack.logits(one, hidden, slice(0, -1))
+                nll = torch.nn.functional.cross_entropy(logits[0], one.ids[0, 1:], reduction="none")
+                return float(nll[one.predicted()[0]].mean())
+
+        slope = (loss(1e-3) - loss(-1e-3)) / 2e-3  # norms compute in float32: smaller steps drown in it
+        assert float(each.hidden.sum()) == pytest.approx(slope, rel=1e-3)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -78,6 +78,19 @@ class Plugin(ABC, Generic[OptionsT]):
 
 
 @dataclass(frozen=True)
+class Question:
+    """What is known of the sequences of a batch that are the options of one question.
+
+    Attributes:
+        gold: which of them is right.
+        sizes: the length of each option's text, in UTF-8 bytes.
+    """
+
+    gold: int
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Batch:
     """Token sequences, padded on the right to one length.
 
@@ -86,10 +99,15 @@ class Batch:
     Attributes:
         ids: token ids, (sequences, tokens), int64.
         lengths: real tokens of each sequence, (sequences,), int64.
+        scored: which tokens a loss is about, (sequences, tokens), bool: those of an answer, not of its prompt. None if
+            it is about all.
+        question: there if the sequences are the options of one question.
     """
 
     ids: Tensor
     lengths: Tensor
+    scored: Tensor | None = None
+    question: Question | None = None
 
     def real(self) -> Tensor:
         """Which positions are not padding: (sequences, tokens), bool."""
@@ -98,16 +116,40 @@ class Batch:
         return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
 
     def predicted(self) -> Tensor:
-        """Which positions have a real next token to predict: (sequences, tokens - 1), bool."""
-        return self.real()[:, 1:]
+        """Which positions have a next token that a loss is about: (sequences, tokens - 1), bool."""
+        real = self.real()[:, 1:]
+        return real if self.scored is None else real & self.scored[:, 1:]
 
 
 class Calibration(Protocol):
-    """The calibration sequences, as a scorer sees them."""
+    """The calibration items, as a scorer sees them."""
 
     def batches(self) -> Iterator[Batch]:
         """The sequences, in an order that never changes."""
         ...
+
+    def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
+        """The run's objective for each mask, over the first so many items (by default all). Remembered, like a search's."""
+        ...
+
+
+@dataclass(frozen=True)
+class LayerGradient:
+    """How the negative log-likelihood of one sequence, the mean of its predicted tokens in nats, changes with one layer.
+
+    Attributes:
+        layer: which.
+        entering: its input, (1, tokens, hidden).
+        leaving: its output, the same shape.
+        hidden: the gradient at its output, the same shape.
+        weights: the gradient of each of its parameters, by name.
+    """
+
+    layer: int
+    entering: Tensor
+    leaving: Tensor
+    hidden: Tensor
+    weights: Mapping[str, Tensor]
 
 
 class Stack(Protocol):
@@ -125,6 +167,24 @@ class Stack(Protocol):
         """
         ...
 
+    def weights(self, layer: int) -> Mapping[str, Tensor]:
+        """The parameters of one layer by name, e.g. ``"self_attn.q_proj.weight"``; not to be changed."""
+        ...
+
+    def outputs(self, batch: Batch, hidden: Tensor) -> Outputs:
+        """What the head predicts from a hidden state, as if no layer came after it."""
+        ...
+
+    def gradients(self, batch: Batch) -> Iterator[LayerGradient]:
+        """For each sequence by itself, without padding: of each layer of the dense model, the last layer first.
+
+        One layer's gradients are held at a time.
+
+        Raises:
+            UsageError: the model's layers cannot be run one by one.
+        """
+        ...
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Scorers
@@ -138,10 +198,14 @@ class LayerScores:
     Attributes:
         layers: one score for each layer.
         runs: ``runs[l][n - 1]`` is the score of the ``n`` layers from ``l`` on; empty if the scorer has none.
+        similarity: how alike two layers are, 1 for the same; a symmetric matrix over layers, or empty.
+        interaction: a symmetric matrix Q such that removing layers x (0 or 1 for each) costs about x'Qx; or empty.
     """
 
     layers: tuple[float, ...]
     runs: tuple[tuple[float, ...], ...] = ()
+    similarity: tuple[tuple[float, ...], ...] = ()
+    interaction: tuple[tuple[float, ...], ...] = ()
 
     def run(self, start: int, length: int) -> float:
         """The score of layers ``start`` to ``start + length - 1`` removed together."""
@@ -169,9 +233,15 @@ class Scorer(Plugin[OptionsT]):
 
 
 class Outputs(ABC):
-    """What one masked model says about one batch. Logits come in chunks of positions, never whole."""
+    """What one masked model says about one batch. Logits come in chunks of positions, never whole.
+
+    Attributes:
+        hidden: the last hidden state before the final norm, (sequences, tokens, hidden); None where the model is
+            evaluated by whole forwards only.
+    """
 
     batch: Batch
+    hidden: Tensor | None = None
 
     @abstractmethod
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
@@ -209,17 +279,25 @@ class Outputs(ABC):
 
 
 class Objective(Plugin[OptionsT]):
-    """What "the model still works" means: one number for each item, lower is better."""
+    """What "the model still works" means: one number for each item, lower is better.
+
+    An item is a sequence, or the options of one question.
+    """
 
     #: Whether ``loss`` compares with the dense model's outputs.
     needs_dense: ClassVar[bool] = False
+    #: What it can be measured on: any sequences (of a question, the one with the right answer); answers that follow a
+    #: prompt; or questions, a batch of which holds the options of one.
+    items: ClassVar[Literal["sequences", "answers", "questions"]] = "sequences"
 
     @abstractmethod
     def loss(self, outputs: Outputs, dense: Outputs | None) -> Tensor:
-        """One loss for each sequence of the batch: (sequences,). ``dense`` is given when ``needs_dense``."""
+        """One loss for each item of the batch: (sequences,), of a question (1,). ``dense`` is given when ``needs_dense``."""
 
     def weights(self, batch: Batch) -> Tensor:
-        """What each sequence counts for in the mean: (sequences,). Its predicted tokens, unless overridden."""
+        """What each item counts for in the mean: a sequence its predicted tokens, a question 1, unless overridden."""
+        if batch.question is not None:
+            return batch.lengths.new_ones(1)
         return batch.predicted().sum(1)
 
     @staticmethod

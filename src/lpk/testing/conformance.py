@@ -7,12 +7,24 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lpk.core.contracts import Batch, Executor, LayerScores, Loss, Objective, Options, Problem, Scorer, Searcher
+from lpk.core.contracts import (
+    Batch,
+    Executor,
+    LayerScores,
+    Loss,
+    Objective,
+    Options,
+    Outputs,
+    Problem,
+    Question,
+    Scorer,
+    Searcher,
+)
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.search import drive
 from lpk.core.registry import Entry, Registry, describe_options, installed
@@ -172,47 +184,56 @@ def _ragged() -> list[Batch]:
 
 @dataclass
 class _Given:
-    """A calibration of ready batches."""
+    """A calibration of ready batches, and made-up losses."""
 
     given: Sequence[Batch]
 
     def batches(self) -> Iterator[Batch]:
         return iter(self.given)
 
+    def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
+        return _losses_of(masks, sequences or _SEQUENCES)
 
-def _scored(entry: Entry, stack: LayerStack, calibration: Any) -> LayerScores:
+
+def _scored(entry: Entry, stack: LayerStack, batches: Iterable[Batch]) -> LayerScores:
     import torch
 
     scorer = entry.create()
     assert isinstance(scorer, Scorer)
     with torch.inference_mode():
-        return scorer.score(stack, calibration)
+        return scorer.score(stack, _Given(list(batches)))
 
 
 def _one_score_a_layer(entry: Entry) -> None:
     stack = _stack()
-    scores = _scored(entry, stack, random_sequences())
+    scores = _scored(entry, stack, random_sequences().batches())
     assert len(scores.layers) == stack.layers, f"{len(scores.layers)} scores for {stack.layers} layers"
     assert all(map(math.isfinite, scores.layers)), "a score is no finite number"
     for start, run in enumerate(scores.runs):
         assert len(run) == stack.layers - start, f"{len(run)} runs begin at layer {start}, not {stack.layers - start}"
+    for matrix in (scores.similarity, scores.interaction):
+        assert len(matrix) in (0, stack.layers), f"a matrix of {len(matrix)} rows for {stack.layers} layers"
+        for one, row in enumerate(matrix):
+            symmetric = all(math.isclose(value, matrix[other][one], abs_tol=1e-9) for other, value in enumerate(row))
+            assert symmetric, f"similarity or interaction is not symmetric at layer {one}"
 
 
 def _scorer_is_deterministic(entry: Entry) -> None:
-    assert _scored(entry, _stack(), random_sequences()) == _scored(entry, _stack(), random_sequences())
+    batches = list(random_sequences().batches())
+    assert _scored(entry, _stack(), batches) == _scored(entry, _stack(), batches)
 
 
 def _scorer_leaves_model(entry: Entry) -> None:
     stack = _stack()
     before = _state(stack)
-    _scored(entry, stack, random_sequences())
+    _scored(entry, stack, random_sequences().batches())
     assert _state(stack) == before, "scoring changed the model"
 
 
 def _scorer_ignores_padding(entry: Entry) -> None:
     stack, ragged = _stack(), _ragged()
-    alone = _scored(entry, stack, _Given(ragged))
-    padded = [_scored(entry, stack, _Given([_padded(ragged, pad)])) for pad in (0, 5)]
+    alone = _scored(entry, stack, ragged)
+    padded = [_scored(entry, stack, [_padded(ragged, pad)]) for pad in (0, 5)]
     for scores in padded:
         close = all(
             math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-6) for a, b in zip(scores.layers, alone.layers, strict=True)
@@ -242,52 +263,75 @@ _scorer_checks: Final = {
 }
 
 
-def _losses(entry: Entry, stack: LayerStack, batch: Batch, removed: tuple[int, ...] = (2,)) -> list[float]:
+def _asked(objective: Objective[Any], batches: Sequence[Batch], pad: int = 0) -> Batch:
+    """Sequences as this objective takes them: with answers that follow a prompt, or as the options of one question."""
+    batch = _padded(batches, pad)
+    if objective.items == "sequences":
+        return batch
+    scored = batch.real()
+    scored[:, :3] = False
+    question = Question(1, tuple(range(9, 9 + len(batches)))) if objective.items == "questions" else None
+    return Batch(batch.ids, batch.lengths, scored, question)
+
+
+def _losses(objective: Objective[Any], stack: LayerStack, batch: Batch) -> list[float]:
+    """Without layer 2."""
     import torch
 
-    from lpk.core.pruning.head import WholeOutputs
+    def outputs(mask: LayerMask) -> Outputs:
+        start = stack.start(batch)
+        hidden = start.hidden
+        for layer in mask.kept:
+            hidden = stack.layer(layer, hidden, start)
+        return stack.outputs(batch, hidden)
 
-    objective = entry.create()
-    assert isinstance(objective, Objective)
     with torch.inference_mode():
-        outputs = WholeOutputs(batch, stack.masked_logits(batch, LayerMask(stack.layers, removed)))
-        dense = (
-            WholeOutputs(batch, stack.masked_logits(batch, LayerMask(stack.layers))) if objective.needs_dense else None
-        )
-        losses = objective.loss(outputs, dense)
-        assert losses.shape == batch.lengths.shape, f"{tuple(losses.shape)} losses for {len(batch.lengths)} sequences"
-        assert objective.weights(batch).shape == batch.lengths.shape, "not one weight for each sequence"
+        dense = outputs(LayerMask(stack.layers)) if objective.needs_dense else None
+        losses = objective.loss(outputs(LayerMask(stack.layers, (2,))), dense)
+        items = 1 if batch.question else len(batch.lengths)
+        assert losses.shape == (items,), f"losses of shape {tuple(losses.shape)} for {items} items"
+        assert objective.weights(batch).shape == (items,), "not one weight for each item"
     return [float(loss) for loss in losses]
 
 
-def _one_loss_a_sequence(entry: Entry) -> None:
-    losses = [_losses(entry, _stack(), batch)[0] for batch in _ragged()]
+def _objective(entry: Entry) -> Objective[Any]:
+    objective = entry.create()
+    assert isinstance(objective, Objective)
+    assert objective.items in ("sequences", "answers", "questions"), f"items is {objective.items!r}"
+    return objective
+
+
+def _one_loss_an_item(entry: Entry) -> None:
+    objective = _objective(entry)
+    losses = _losses(objective, _stack(), _asked(objective, _ragged()))
     assert all(map(math.isfinite, losses)), f"a loss is no finite number: {losses}"
 
 
 def _objective_is_deterministic(entry: Entry) -> None:
-    batch = _padded(_ragged(), 0)
-    assert _losses(entry, _stack(), batch) == _losses(entry, _stack(), batch)
+    objective = _objective(entry)
+    batch = _asked(objective, _ragged())
+    assert _losses(objective, _stack(), batch) == _losses(objective, _stack(), batch)
 
 
 def _objective_ignores_padding(entry: Entry) -> None:
-    stack, ragged = _stack(), _ragged()
-    alone = [_losses(entry, stack, batch)[0] for batch in ragged]
-    for pad in (0, 5):
-        padded = _losses(entry, stack, _padded(ragged, pad))
-        close = all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(padded, alone, strict=True))
-        assert close, f"padding counts: {padded} padded, {alone} alone"
+    objective, stack, ragged = _objective(entry), _stack(), _ragged()
+    padded = [_losses(objective, stack, _asked(objective, ragged, pad)) for pad in (0, 5)]
+    if objective.items != "questions":
+        padded.append([_losses(objective, stack, _asked(objective, [batch]))[0] for batch in ragged])
+    for losses in padded[1:]:
+        close = all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(losses, padded[0], strict=True))
+        assert close, f"padding counts: {losses} and {padded[0]}"
 
 
 def _objective_leaves_model(entry: Entry) -> None:
-    stack = _stack()
+    objective, stack = _objective(entry), _stack()
     before = _state(stack)
-    _losses(entry, stack, _padded(_ragged(), 0))
+    _losses(objective, stack, _asked(objective, _ragged()))
     assert _state(stack) == before, "measuring changed the model"
 
 
 _objective_checks: Final = {
-    "one-loss-a-sequence": _one_loss_a_sequence,
+    "one-loss-an-item": _one_loss_an_item,
     "same-input-same-loss": _objective_is_deterministic,
     "padding-never-counts": _objective_ignores_padding,
     "model-unchanged": _objective_leaves_model,

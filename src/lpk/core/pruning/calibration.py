@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.contracts import Batch
+from lpk.core.contracts import Batch, Loss
 from lpk.core.errors import UsageError
+from lpk.core.pruning.mask import LayerMask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +95,7 @@ class Sequences:
         return Batch(ids, torch.tensor([ids.shape[1]], device=self.device))
 
     def batches(self) -> Iterator[Batch]:
-        """See :meth:`lpk.core.contracts.Calibration.batches`."""
+        """Each sequence as a batch of one, in order."""
         return (self.batch(item) for item in range(len(self.ids)))
 
 
@@ -119,6 +120,22 @@ class Together:
             rows.append(batch)
         if rows:
             yield _beside(rows)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Sequences, and what the objective makes of masks on them: a scorer's :class:`lpk.core.contracts.Calibration`."""
+
+    sequences: Sequences | Together
+    measure: Callable[[Sequence[LayerMask], int | None], Sequence[Loss]]
+
+    def batches(self) -> Iterator[Batch]:
+        """See :meth:`lpk.core.contracts.Calibration.batches`."""
+        return self.sequences.batches()
+
+    def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
+        """See :meth:`lpk.core.contracts.Calibration.losses`."""
+        return self.measure(masks, sequences)
 
 
 def _beside(rows: list[Batch]) -> Batch:

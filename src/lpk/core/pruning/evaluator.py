@@ -101,7 +101,8 @@ class Evaluator:
             )
             plan.peak_state_bytes = max(plan.peak_state_bytes, sizes[key].states * sum(tokens) * self.stack.token_bytes)
         if plan.cost.measurements and self.objective.needs_dense:
-            plan.peak_state_bytes += self.sequences.tokens * self.stack.token_bytes
+            # Of the dense model are kept: the last hidden state, what the norm makes of it, and for KL an expectation.
+            plan.peak_state_bytes += 3 * self.sequences.tokens * self.stack.token_bytes
         return plan
 
     # -- what to measure together -------------------------------------------------------------------------------------

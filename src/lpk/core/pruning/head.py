@@ -186,7 +186,7 @@ class LinearOutputs(Outputs):
     """
 
     def __init__(self, head: LinearHead, batch: Batch, hidden: Tensor) -> None:
-        self.head, self.batch = head, batch
+        self.head, self.batch, self.hidden = head, batch, hidden
         self.features = head.features(hidden[:, :-1])
 
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
@@ -226,8 +226,8 @@ class LinearOutputs(Outputs):
 class ChunkedOutputs(Outputs):
     """Predictions of a batch whose logits somebody else makes, a chunk of positions at a time."""
 
-    def __init__(self, batch: Batch, logits_at: Callable[[slice], Tensor]) -> None:
-        self.batch, self.logits_at = batch, logits_at
+    def __init__(self, batch: Batch, logits_at: Callable[[slice], Tensor], hidden: Tensor | None = None) -> None:
+        self.batch, self.logits_at, self.hidden = batch, logits_at, hidden
 
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """See :meth:`lpk.core.contracts.Outputs.chunks`."""

@@ -290,13 +290,14 @@ class _Run:
         self.problem = replace(self.problem, scores=scores)
 
     def _scored(self) -> Calibration:
-        """The calibration sequences as a scorer gets them: of a streamed model, as many together as memory has room for."""
-        from lpk.core.pruning.calibration import Together
+        """The calibration items as a scorer gets them: of a streamed model, as many together as memory has room for."""
+        from lpk.core.pruning.calibration import Measured, Together
 
+        measure = self._evaluator("objective", self.parts.objective, self.calibration).losses
         if not self.stack.streamed:
-            return self.calibration
+            return Measured(self.calibration, measure)
         every_layer = (self.stack.layers + 1) * self.stack.token_bytes  # a scorer may keep the states after each
-        return Together(self.calibration, self.states // every_layer)
+        return Measured(Together(self.calibration, self.states // every_layer), measure)
 
     def search(self) -> None:
         """Drive the searcher to its end."""

@@ -8,13 +8,13 @@ and the embedding and the head are the model's own forward with the layers stubb
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.contracts import Batch, Outputs
+from lpk.core.contracts import Batch, LayerGradient, Outputs
 from lpk.core.errors import UsageError
 from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs
 from lpk.core.pruning.mask import LayerMask
@@ -176,6 +176,55 @@ class LayerStack:
             rows = [self.layer(index, hidden, start) for hidden, start in zip(rows, starts, strict=True)]
             yield _padded(rows, width)
 
+    def weights(self, layer: int) -> Mapping[str, Tensor]:
+        """See :meth:`lpk.core.contracts.Stack.weights`."""
+        if self.streamed is not None:
+            self.streamed.window.hold(layer)
+        return {name: parameter.detach() for name, parameter in self.modules[layer].named_parameters()}
+
+    def gradients(self, batch: Batch) -> Iterator[LayerGradient]:
+        """See :meth:`lpk.core.contracts.Stack.gradients`.
+
+        Layer by layer from the head down, each run once more: the memory of one layer's graph, whatever the depth.
+        """
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        if not self.shares_prefixes:
+            raise UsageError(f"{type(self.model).__name__}: gradients need layers that can be run one by one")
+        for row in _rows(batch):
+            with torch.inference_mode(False), torch.no_grad():  # autograd takes no tensor of inference mode
+                scored = None if row.scored is None else row.scored.clone()
+                row = Batch(row.ids.clone(), row.lengths.clone(), scored)  # noqa: PLW2901
+                start = self.start(row)
+                states = [start.hidden]
+                for index in range(self.layers):
+                    states.append(self.layer(index, states[-1], start))
+            with torch.inference_mode(False), torch.enable_grad():
+                last = states[-1].detach().requires_grad_()
+                logits = self.logits(row, last, slice(0, -1)).float()
+                targets = row.ids[:, 1:].where(row.predicted(), -100)
+                (slope,) = torch.autograd.grad(cross_entropy(logits[0], targets[0], ignore_index=-100), last)
+            del logits
+            for index in reversed(range(self.layers)):
+                slope_after = slope
+                slope, weights = self._slopes(index, states[index], start, slope_after)
+                yield LayerGradient(index, states[index], states.pop(), slope_after, weights)
+
+    def _slopes(self, index: int, entering: Tensor, start: Start, after: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The gradients at a layer's input and of its parameters, from that at its output."""
+        import torch
+
+        with torch.inference_mode(False), torch.enable_grad():
+            hidden = entering.detach().requires_grad_()
+            output = self.layer(index, hidden, start)
+            parameters = {name: p for name, p in self.modules[index].named_parameters() if p.requires_grad}
+            slope, *slopes = torch.autograd.grad(output, [hidden, *parameters.values()], after, allow_unused=True)
+        found = zip(parameters, slopes, strict=True)
+        return slope, {
+            name: parameters[name].new_zeros(()).expand_as(parameters[name]) if s is None else s for name, s in found
+        }
+
     def logits(self, batch: Batch, hidden: Tensor, positions: slice) -> Tensor:
         """What the model's own head makes of a state before the final norm: (sequences, positions, vocabulary)."""
 
@@ -189,7 +238,7 @@ class LayerStack:
         """The predictions that a last hidden state, before the final norm, makes."""
         if self.head is not None:
             return LinearOutputs(self.head, batch, hidden)
-        return ChunkedOutputs(batch, lambda positions: self.logits(batch, hidden, positions))
+        return ChunkedOutputs(batch, lambda positions: self.logits(batch, hidden, positions), hidden)
 
     def masked_logits(self, batch: Batch, mask: LayerMask) -> Tensor:
         """A whole-model forward that skips the removed layers: (sequences, tokens, vocabulary).
@@ -311,7 +360,8 @@ class _Enough(Exception):
 def _rows(batch: Batch) -> Iterator[Batch]:
     """Each sequence by itself, without padding."""
     for row, length in enumerate(batch.lengths.tolist()):
-        yield Batch(batch.ids[row : row + 1, :length], batch.lengths[row : row + 1])
+        scored = None if batch.scored is None else batch.scored[row : row + 1, :length]
+        yield Batch(batch.ids[row : row + 1, :length], batch.lengths[row : row + 1], scored)
 
 
 def _padded(rows: Sequence[Tensor], width: int) -> Tensor:
