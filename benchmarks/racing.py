@@ -18,7 +18,7 @@ import torch
 from common import report
 from searching import Bench, search_arguments
 
-from lpk.core.pruning.calibration import Sequences
+from lpk.core.pruning.items import Sequences
 
 SEARCHES = [("greedy", confidence) for confidence in (0.8, 0.9, 0.95, 0.99)] + [
     ("lazy-greedy", confidence) for confidence in (0.8, 0.9, 0.95, 1.0)

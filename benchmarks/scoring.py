@@ -16,7 +16,7 @@ import torch
 from common import arguments, extra_bytes, in_turns, report
 
 from lpk.core.contracts import Scorer
-from lpk.core.pruning.calibration import Sequences
+from lpk.core.pruning.items import Sequences
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed

@@ -16,9 +16,10 @@ from common import arguments
 
 from lpk.core.contracts import LayerScores, Loss, Problem
 from lpk.core.progress import Progress
-from lpk.core.pruning.calibration import Corpus, Sequences
+from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.evaluator import Evaluator
+from lpk.core.pruning.items import Sequences
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.models import ModelSpec

@@ -76,7 +76,7 @@ def measure(model: str, dtype: str, sequences: int, length: int, *, streamed: bo
     import numpy as np
     import torch
 
-    from lpk.core.pruning.calibration import Sequences, Together
+    from lpk.core.pruning.items import Sequences, Together
     from lpk.core.pruning.models import ModelSpec, fingerprint
     from lpk.core.pruning.stack import LayerStack
     from lpk.core.registry import installed

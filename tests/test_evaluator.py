@@ -17,8 +17,8 @@ from test_stack import SharedState
 
 from lpk.core.contracts import Objective, Outputs
 from lpk.core.errors import PluginError
-from lpk.core.pruning.calibration import Sequences
 from lpk.core.pruning.evaluator import Evaluator
+from lpk.core.pruning.items import Sequences
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_first, layer_by_layer

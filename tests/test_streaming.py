@@ -17,8 +17,8 @@ from lpk.core.contracts import LayerScores
 from lpk.core.errors import UsageError, blaming
 from lpk.core.memory import available_memory, enough, parse_bytes
 from lpk.core.pruning import checkpoint
-from lpk.core.pruning.calibration import Sequences, Together
 from lpk.core.pruning.evaluator import Evaluator
+from lpk.core.pruning.items import Sequences, Together
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec, fingerprint

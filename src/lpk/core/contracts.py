@@ -285,10 +285,15 @@ class Objective(Plugin[OptionsT]):
     """
 
     #: Whether ``loss`` compares with the dense model's outputs.
-    needs_dense: ClassVar[bool] = False
+    needs_dense: bool = False
     #: What it can be measured on: any sequences (of a question, the one with the right answer); answers that follow a
     #: prompt; or questions, a batch of which holds the options of one.
-    items: ClassVar[Literal["sequences", "answers", "questions"]] = "sequences"
+    items: Literal["sequences", "answers", "questions"] = "sequences"
+    #: The names of other objectives that it is made of; :meth:`bind` gives them to it.
+    made_of: tuple[str, ...] = ()
+
+    def bind(self, parts: Sequence[Objective[Any]]) -> None:
+        """Take the objectives that :attr:`made_of` names, before anything else is asked."""
 
     @abstractmethod
     def loss(self, outputs: Outputs, dense: Outputs | None) -> Tensor:
@@ -414,10 +419,12 @@ class Loss(float):
     Attributes:
         items: the loss on each of those sequences, in their order.
         weights: what each of them counts for.
+        parts: where the objective is made of others, the loss under each of them.
     """
 
     items: tuple[float, ...]
     weights: tuple[float, ...]
+    parts: tuple[float, ...] = ()
 
     @classmethod
     def mean(cls, items: Iterable[float], weights: Iterable[float]) -> Loss:

@@ -343,8 +343,8 @@ _objective_checks: Final = {
 
 def _run_by(executor: Executor[Any], stack: LayerStack) -> list[list[float]]:
     """The losses of some masks on sequences of several lengths."""
-    from lpk.core.pruning.calibration import Sequences
     from lpk.core.pruning.evaluator import Evaluator
+    from lpk.core.pruning.items import Sequences
     from lpk.core.pruning.memo import Memo
 
     objective: Any = installed().find("objective", "lpk/perplexity").create()

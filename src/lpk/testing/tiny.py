@@ -9,7 +9,7 @@ from lpk.core.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from lpk.core.pruning.calibration import Sequences
+    from lpk.core.pruning.items import Sequences
 
 VOCABULARY: Final = 96
 
@@ -73,7 +73,7 @@ def random_sequences(count: int = 4, length: int = 24, seed: int = 0) -> Sequenc
     """Random token ids for a tiny model."""
     import numpy as np
 
-    from lpk.core.pruning.calibration import Sequences
+    from lpk.core.pruning.items import Sequences
 
     ids = np.random.default_rng(seed).integers(3, VOCABULARY, (count, length), dtype=np.int32)
     return Sequences("random", tuple(ids))

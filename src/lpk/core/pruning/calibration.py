@@ -1,26 +1,22 @@
-"""Token sequences to measure on: from text, from JSONL, or as ids that another tool has used too."""
+"""Where items to measure on come from: a text, JSONL of documents, questions, chats or worked solutions, or ready ids."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from lpk.core.contracts import Batch, Loss
 from lpk.core.errors import UsageError
-from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.items import Choices, Items, Questions, Sequences
 
 if TYPE_CHECKING:
-    import numpy as np
-    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
-    Ids = np.ndarray[tuple[int], np.dtype[np.int32]]
+    from lpk.core.pruning.items import Ids
 
 #: What ``--calibration wikitext2`` names: a slice of WikiText-2 (raw, test split), shipped in the package.
 EMBEDDED = "wikitext2"
@@ -28,124 +24,23 @@ EMBEDDED = "wikitext2"
 HELD_OUT_SHARE = 0.25
 
 
+#: What an objective can be measured on, see :attr:`lpk.core.contracts.Objective.items`.
+Kind = Literal["sequences", "answers", "questions"]
+
+
 @dataclass(frozen=True)
-class Sequences:
-    """Token sequences, one by one.
+class Prompted:
+    """A prompt and its answer, or a question's options as such pairs.
 
     Attributes:
-        source: where they come from, for people.
-        ids: one int32 array of token ids for each sequence; lengths may differ.
-        device: where batches are put.
-        role: what they are for, as messages say it.
+        options: (prompt, answer) each; of a worked solution or a chat there is one.
+        gold: which is right.
+        messages: (role, content) each, of a chat; the last is the answer.
     """
 
-    source: str
-    ids: tuple[Ids, ...]
-    device: str = "cpu"
-    role: str = "calibration"
-
-    @cached_property
-    def keys(self) -> tuple[str, ...]:
-        """A fingerprint of each sequence's ids."""
-        return tuple(hashlib.sha256(ids.astype("<i4").tobytes()).hexdigest()[:32] for ids in self.ids)
-
-    @property
-    def fingerprint(self) -> str:
-        """A fingerprint of all ids in order."""
-        return hashlib.sha256("".join(self.keys).encode()).hexdigest()
-
-    @property
-    def tokens(self) -> int:
-        """Tokens in all sequences together."""
-        return sum(len(ids) for ids in self.ids)
-
-    def describe(self) -> dict[str, Any]:
-        """What a run's record says of them."""
-        return {
-            "source": self.source,
-            "sequences": len(self.ids),
-            "tokens": self.tokens,
-            "fingerprint": self.fingerprint,
-        }
-
-    def check(self, config: PreTrainedConfig) -> None:
-        """Compare ids with a model's vocabulary, and lengths with its positions.
-
-        Raises:
-            UsageError: an id is beyond the one (the ids are another tokenizer's), or a sequence beyond the other.
-        """
-        positions = getattr(config, "max_position_embeddings", None)
-        longest = max(map(len, self.ids), default=0)
-        if positions and longest > positions:
-            raise UsageError(
-                f"{self.role} {self.source}: a sequence of {longest} tokens; the model has {positions} positions"
-            )
-        vocabulary = config.vocab_size
-        highest = max((int(ids.max()) for ids in self.ids), default=0)
-        if highest >= vocabulary:
-            raise UsageError(
-                f"{self.role} {self.source}: token id {highest}, but the model's vocabulary has {vocabulary}"
-            )
-
-    def batch(self, item: int) -> Batch:
-        """One sequence as a batch of one."""
-        import torch
-
-        ids = torch.from_numpy(self.ids[item].astype("int64"))[None].to(self.device)
-        return Batch(ids, torch.tensor([ids.shape[1]], device=self.device))
-
-    def batches(self) -> Iterator[Batch]:
-        """Each sequence as a batch of one, in order."""
-        return (self.batch(item) for item in range(len(self.ids)))
-
-
-@dataclass(frozen=True)
-class Together:
-    """The same sequences in few large batches: a model that is read from the disk for each should be read seldom.
-
-    Attributes:
-        tokens: positions that a batch may have, padding included; a sequence that is longer is a batch by itself.
-    """
-
-    sequences: Sequences
-    tokens: int
-
-    def batches(self) -> Iterator[Batch]:
-        """See :meth:`lpk.core.contracts.Calibration.batches`."""
-        rows: list[Batch] = []
-        for batch in self.sequences.batches():
-            if rows and (len(rows) + 1) * max(row.ids.shape[1] for row in [*rows, batch]) > self.tokens:
-                yield _beside(rows)
-                rows = []
-            rows.append(batch)
-        if rows:
-            yield _beside(rows)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Sequences, and what the objective makes of masks on them: a scorer's :class:`lpk.core.contracts.Calibration`."""
-
-    sequences: Sequences | Together
-    measure: Callable[[Sequence[LayerMask], int | None], Sequence[Loss]]
-
-    def batches(self) -> Iterator[Batch]:
-        """See :meth:`lpk.core.contracts.Calibration.batches`."""
-        return self.sequences.batches()
-
-    def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
-        """See :meth:`lpk.core.contracts.Calibration.losses`."""
-        return self.measure(masks, sequences)
-
-
-def _beside(rows: list[Batch]) -> Batch:
-    """Batches of one sequence each as one batch, the shorter ones padded on the right."""
-    import torch
-    from torch.nn.functional import pad
-
-    width = max(row.ids.shape[1] for row in rows)
-    ids = [pad(row.ids, (0, width - row.ids.shape[1])) for row in rows]
-    return Batch(torch.cat(ids), torch.cat([row.lengths for row in rows]))
+    options: tuple[tuple[str, str], ...]
+    gold: int = 0
+    messages: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,12 +50,14 @@ class Corpus:
     Attributes:
         text: one text to cut windows from; or
         documents: texts, each of which gives one sequence; or
+        prompted: prompts with answers, each of which gives an item; or
         ids: ready sequences.
     """
 
     source: str
     text: str = ""
     documents: tuple[str, ...] = ()
+    prompted: tuple[Prompted, ...] = ()
     ids: tuple[Ids, ...] = ()
     role: str = "calibration"
 
@@ -193,7 +90,10 @@ class Corpus:
         if not text.strip():
             raise UsageError(f"{role} {source}: nothing but white space")
         if path.suffix == ".jsonl":
-            return cls(source, documents=_read_documents(source, text, field, role), role=role)
+            rows = _read_rows(source, text, field, role)
+            if rows and isinstance(rows[0], Prompted):
+                return cls(source, prompted=rows, role=role)  # type: ignore[arg-type]
+            return cls(source, documents=rows, role=role)  # type: ignore[arg-type]
         return cls(source, text=text, role=role)
 
     def size(self, sequences: int, length: int) -> tuple[int, int]:
@@ -202,43 +102,89 @@ class Corpus:
             return len(self.ids), sum(map(len, self.ids))
         return sequences, sequences * length
 
-    def draw(self, tokenizer: PreTrainedTokenizerBase | None, count: int, length: int, seed: int) -> Sequences:
-        """Sequences to calibrate on, drawn by ``seed`` from all but the last quarter; ready ids all, in order.
+    def options(self, kind: Kind) -> int:
+        """How many sequences an item has, rounded up from the mean."""
+        if kind != "questions" or not self.prompted:
+            return 1
+        return -(-sum(len(each.options) for each in self.prompted) // len(self.prompted))
+
+    def check(self, kind: Kind) -> None:
+        """Find out whether it holds what an objective is measured on.
 
         Raises:
-            UsageError: there are fewer, or no tokenizer.
+            UsageError: it does not.
         """
+        if kind != "sequences" and not self.prompted:
+            raise UsageError(
+                f"{self.role} {self.source}: this objective is measured on {kind}, and here is {self._holds}; give a "
+                'file of lines such as {"query": ..., "choices": [...], "gold": 0}'
+            )
+        if kind == "questions" and (odd := next((each for each in self.prompted if len(each.options) < 2), None)):
+            raise UsageError(
+                f"{self.role} {self.source}: this objective compares options, and {odd.options[0][0][:40]!r} has one answer"
+            )
+
+    @property
+    def _holds(self) -> str:
+        return "ready token ids" if self.ids else "text"
+
+    def draw(
+        self,
+        tokenizer: PreTrainedTokenizerBase | None,
+        count: int,
+        length: int,
+        seed: int,
+        kind: Kind = "sequences",
+    ) -> Items:
+        """Items to calibrate on, drawn by ``seed`` from all but the last quarter; ready ids all, in order.
+
+        Of a question, an objective of sequences or answers gets the prompt with the right answer.
+
+        Raises:
+            UsageError: there are fewer, there is no tokenizer, or it holds nothing of this kind.
+        """
+        self.check(kind)
         if self.ids:
             return Sequences(self.source, self.ids, role=self.role)
-        pool, _ = self._parts(tokenizer, length)
+        pool, _ = self._parts(self._pool(tokenizer, length, kind), length)
         if len(pool) < count:
             raise UsageError(
                 f"{self.role} {self.source}: {count} sequences wanted, {len(pool)} there are ({length} tokens each, the last "
                 f"quarter held out); give a longer file, or --sequences {len(pool)}"
             )
         chosen = sorted(random.Random(seed).sample(range(len(pool)), count))
-        return Sequences(self.source, tuple(pool[index] for index in chosen), role=self.role)
+        return self._items([pool[index] for index in chosen], kind)
 
-    def held_out(self, tokenizer: PreTrainedTokenizerBase | None, count: int, length: int, *, whole: bool) -> Sequences:
-        """At most ``count`` evenly spaced sequences of the last quarter, which no seed draws, or of the whole text; ready ids all.
+    def held_out(
+        self,
+        tokenizer: PreTrainedTokenizerBase | None,
+        count: int,
+        length: int,
+        *,
+        whole: bool,
+        kind: Kind = "sequences",
+    ) -> Items:
+        """At most ``count`` evenly spaced items of the last quarter, which no seed draws, or of all; ready ids all.
 
         Raises:
-            UsageError: there is less than one sequence, or no tokenizer.
+            UsageError: there is less than one, there is no tokenizer, or it holds nothing of this kind.
         """
+        self.check(kind)
         if self.ids:
             return Sequences(self.source, self.ids, role=self.role)
-        first, last = self._parts(tokenizer, length)
+        first, last = self._parts(self._pool(tokenizer, length, kind), length)
         pool = first + last if whole else last
         count = min(count, len(pool))
-        return Sequences(self.source, tuple(pool[index * len(pool) // count] for index in range(count)), role=self.role)
+        return self._items([pool[index * len(pool) // count] for index in range(count)], kind)
 
-    def _parts(self, tokenizer: PreTrainedTokenizerBase | None, length: int) -> tuple[list[Ids], list[Ids]]:
-        """All sequences there are: those to calibrate on, and the last quarter."""
-        if tokenizer is None:
-            raise UsageError(
-                f"{self.role} {self.source}: text needs a tokenizer, and the model has none; give token ids: --{self.role} ids.npy"
-            )
-        pool = self._pool(tokenizer, length)
+    def _items(self, drawn: list[Choices], kind: Kind) -> Items:
+        if kind == "questions":
+            return Questions(self.source, tuple(drawn), role=self.role)
+        begins = tuple(each.begins[0] for each in drawn) if self.prompted else ()
+        return Sequences(self.source, tuple(each.ids[0] for each in drawn), role=self.role, begins=begins)
+
+    def _parts(self, pool: list[Choices], length: int) -> tuple[list[Choices], list[Choices]]:
+        """All items there are: those to calibrate on, and the last quarter."""
         if len(pool) < 2:
             have = "less than one sequence" if not pool else "one sequence"
             raise UsageError(
@@ -248,15 +194,22 @@ class Corpus:
         kept_back = max(1, round(len(pool) * HELD_OUT_SHARE))
         return pool[:-kept_back], pool[-kept_back:]
 
-    def _pool(self, tokenizer: PreTrainedTokenizerBase, length: int) -> list[Ids]:
-        """All sequences there are: neighbouring windows of a text, or the beginning of each document."""
+    def _pool(self, tokenizer: PreTrainedTokenizerBase | None, length: int, kind: Kind) -> list[Choices]:
+        """All items there are: neighbouring windows of a text, the beginning of each document, prompts with answers."""
         import numpy as np
 
+        if tokenizer is None:
+            raise UsageError(
+                f"{self.role} {self.source}: text needs a tokenizer, and the model has none; give token ids: --{self.role} ids.npy"
+            )
         # A model trained to see a first token (Gemma's <bos>) must see it in every window, not only in the first.
         prefix = [i for i in tokenizer("").input_ids if i == tokenizer.bos_token_id]
         room = length - len(prefix)
         if room < 2:
             raise UsageError(f"--length {length} leaves no room for 2 tokens of text")
+        if self.prompted:
+            encoder = _Encoder(tokenizer, prefix, length)
+            return [item for each in self.prompted if (item := encoder.item(each, kind)) is not None]
 
         def tokenize(text: str) -> list[int]:
             return tokenizer(text, add_special_tokens=False, verbose=False).input_ids  # type: ignore[no-any-return]
@@ -266,24 +219,143 @@ class Corpus:
         else:
             tokens = tokenize(self.text)
             pieces = [tokens[begin : begin + room] for begin in range(0, len(tokens) - room + 1, room)]
-        return [np.array(prefix + piece, dtype=np.int32) for piece in pieces]
+        return [Choices((np.array(prefix + piece, dtype=np.int32),), (0,), (0,), 0) for piece in pieces]
 
 
-def _read_documents(source: str, text: str, field: str, role: str) -> tuple[str, ...]:
-    documents = []
+@dataclass(frozen=True)
+class _Encoder:
+    """Prompts and answers as token ids of at most ``length``, ``prefix`` before them."""
+
+    tokenizer: PreTrainedTokenizerBase
+    prefix: list[int]
+    length: int
+
+    def item(self, given: Prompted, kind: Kind) -> Choices | None:
+        """Cut where it is too long; None if nothing of an answer is left."""
+        if kind != "questions":
+            prompt, answer = self._chat(given.messages) or given.options[given.gold]
+            ids, begin = self._pair(prompt, answer)
+            if begin >= self.length:
+                return None
+            return Choices((_array(ids[: self.length]),), (begin,), (len(answer.encode()),), 0)
+        rows, begins = [], []
+        for prompt, answer in given.options:
+            ids, begin = self._pair(prompt, answer)
+            cut = max(0, len(ids) - self.length)  # a prompt loses its beginning: the question stands at its end
+            if begin - cut <= len(self.prefix):
+                return None
+            rows.append(_array(self.prefix + ids[cut + len(self.prefix) :]) if cut else _array(ids))
+            begins.append(begin - cut)
+        sizes = tuple(len(answer.strip().encode()) for _, answer in given.options)
+        return Choices(tuple(rows), tuple(begins), sizes, given.gold)
+
+    def _chat(self, messages: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
+        """Prompt and answer in the tokenizer's own chat template, if it has one; its <bos> is ours to put."""
+        if not messages or not self.tokenizer.chat_template:
+            return None
+        before = [{"role": role, "content": content} for role, content in messages[:-1]]
+        prompt: Any = self.tokenizer.apply_chat_template(before, tokenize=False, add_generation_prompt=True)
+        return prompt.removeprefix(self.tokenizer.bos_token or ""), messages[-1][1]
+
+    def _pair(self, prompt: str, answer: str) -> tuple[list[int], int]:
+        """Ids of both together, and where the answer begins: after as many tokens as the prompt alone has.
+
+        Spaces at the prompt's end belong to the answer's first token, as in lm-evaluation-harness.
+        """
+        stripped = prompt.rstrip(" ")
+        answer = prompt[len(stripped) :] + answer
+        alone, both = (
+            self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+            for text in (stripped, stripped + answer)
+        )
+        return self.prefix + both, len(self.prefix) + min(len(alone), len(both) - 1)
+
+
+def _array(ids: list[int]) -> Ids:
+    import numpy as np
+
+    return np.array(ids, dtype=np.int32)
+
+
+def _read_rows(source: str, text: str, field: str, role: str) -> tuple[str | Prompted, ...]:
+    """Each line's text, or its prompt and answers; all lines are of the first one's kind."""
+    rows: list[str | Prompted] = []
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines(): JSON strings may hold U+2028
-        if line.strip():
+        if not line.strip():
+            continue
+        where = f"{role} {source}, line {number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UsageError(f"{where}: not JSON ({error.msg})") from None
+        if not isinstance(row, dict):
+            raise UsageError(f"{where}: not an object with keys")
+        read = _row(row, field, where)
+        if rows and type(read) is not type(rows[0]):
+            raise UsageError(f"{where}: not of the same kind as the lines before")
+        rows.append(read)
+    return tuple(rows)
+
+
+def _row(row: Mapping[str, Any], field: str, where: str) -> str | Prompted:
+    """A row's text if it has the field, else what its keys make of it."""
+    if isinstance(row.get(field), str):
+        return str(row[field])
+    for keys, made in _FORMATS.items():
+        if keys <= row.keys():
             try:
-                row = json.loads(line)
-                document = row[field]
-                if not isinstance(document, str):
-                    raise TypeError
-            except json.JSONDecodeError as error:
-                raise UsageError(f"{role} {source}, line {number}: not JSON ({error.msg})") from None
-            except (KeyError, TypeError):
-                raise UsageError(f"{role} {source}, line {number}: no text in the field {field!r}") from None
-            documents.append(document)
-    return tuple(documents)
+                prompted = made(row)
+            except (KeyError, TypeError, IndexError, ValueError) as error:
+                raise UsageError(f"{where}: {', '.join(sorted(keys))} are not as they should be ({error!r})") from None
+            if not 0 <= prompted.gold < len(prompted.options):
+                raise UsageError(f"{where}: gold is {prompted.gold}, and there are {len(prompted.options)} options")
+            if not all(prompt and answer.strip() for prompt, answer in prompted.options):
+                raise UsageError(f"{where}: an empty prompt or answer")
+            return prompted
+    formats = " or ".join("{" + ", ".join(sorted(keys)) + "}" for keys in _FORMATS)
+    raise UsageError(f"{where}: no text in the field {field!r}, nor {formats}")
+
+
+def _choices(row: Mapping[str, Any]) -> Prompted:
+    return Prompted(tuple((_text(row["query"]), " " + _text(choice)) for choice in row["choices"]), int(row["gold"]))
+
+
+def _contexts(row: Mapping[str, Any]) -> Prompted:
+    """WinoGrande's: the options stand in the prompt, and what follows is the same."""
+    answer = " " + _text(row["continuation"])
+    return Prompted(tuple((_text(context), answer) for context in row["contexts"]), int(row["gold"]))
+
+
+def _continuation(row: Mapping[str, Any]) -> Prompted:
+    return Prompted(((_text(row["context"]), " " + _text(row["continuation"])),))
+
+
+def _solution(row: Mapping[str, Any]) -> Prompted:
+    return Prompted(((f"Question: {_text(row['question'])}\nAnswer:", " " + _text(row["answer"])),))
+
+
+def _chat(row: Mapping[str, Any]) -> Prompted:
+    """The last message answers the others. Where a tokenizer has no template, roles stand before their words."""
+    messages = tuple((_text(message["role"]), _text(message["content"])) for message in row["messages"])
+    *before, (role, answer) = messages
+    prompt = "".join(f"{role}: {content}\n" for role, content in before)
+    return Prompted(((f"{prompt}{role}:", " " + answer),), messages=messages)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+#: Keys of a row, and what makes an item of them; the first that fits counts.
+_FORMATS: Mapping[frozenset[str], Callable[[Mapping[str, Any]], Prompted]] = {
+    frozenset({"query", "choices", "gold"}): _choices,
+    frozenset({"contexts", "continuation", "gold"}): _contexts,
+    frozenset({"context", "continuation"}): _continuation,
+    frozenset({"question", "answer"}): _solution,
+    frozenset({"messages"}): _chat,
+}
 
 
 def _read_ids(path: Path, role: str) -> tuple[Ids, ...]:

@@ -7,7 +7,7 @@ meet the memo.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_fir
 from lpk.core.pruning.stack import LayerStack
 
 if TYPE_CHECKING:
-    from lpk.core.pruning.calibration import Sequences
+    from lpk.core.pruning.items import Items
 
 #: Bytes of hidden states, unless another budget is given.
 MEMORY = 2**30
@@ -46,6 +46,8 @@ class Evaluator:
         context: the fingerprint of everything but mask and sequence that a loss depends on.
         memory: how many bytes of hidden states may be alive at once; if they are too few, layers run again.
         executor: runs the layers.
+        beside: other objectives, by their context, that are measured in the same pass: those that ``objective`` is made
+            of, or more that is to be known of the same outputs.
         on_cost: called with each increment of cost, as it is spent.
     """
 
@@ -53,18 +55,25 @@ class Evaluator:
         self,
         stack: LayerStack,
         objective: Objective[Any],
-        sequences: Sequences,
+        sequences: Items,
         memo: Memo,
         context: str,
         memory: int = MEMORY,
         on_cost: Callable[[Cost], None] = lambda cost: None,
         executor: Executor[Any] | None = None,
+        beside: Mapping[str, Objective[Any]] | None = None,
     ) -> None:
+        self.beside = dict(beside or {})
+        self._measured = {context: objective, **self.beside}
+        self.needs_dense = any(each.needs_dense for each in self._measured.values())
         self.stack, self.objective, self.sequences = stack, objective, sequences
         self.memo, self.context, self.executor = memo, context, executor or Executor(Options())
         self.memory, self.on_cost = memory, on_cost
-        self._at_once: dict[int, int] = {}
-        self._weights = [float(objective.weights(batch).sum()) for batch in sequences.batches()]
+        self._at_once: dict[tuple[int, int], int] = {}
+        self._weights = {
+            context: [float(each.weights(batch).sum()) for batch in sequences.batches()]
+            for context, each in self._measured.items()
+        }
         self._dense_outputs: dict[int, Outputs] = {}
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
@@ -78,29 +87,41 @@ class Evaluator:
         with torch.inference_mode():
             for items, missing in self._work(masks, sequences):
                 self._measure(items, missing)
-        keys, weights = self.sequences.keys[:sequences], self._weights[:sequences]
-        known = self.memo.known(self.context, masks, keys)
+        (_, losses), *others = [(context, self._known(context, masks, sequences)) for context in self._measured]
+        for place, loss in enumerate(losses):
+            loss.parts = tuple(float(part[place]) for _, part in others)
+        return losses
+
+    def _known(self, context: str, masks: Sequence[LayerMask], sequences: int | None) -> list[Loss]:
+        keys, weights = self.sequences.keys[:sequences], self._weights[context][:sequences]
+        known = self.memo.known(context, masks, keys)
         return [Loss.mean((known[mask][key] for key in keys), weights) for mask in masks]
+
+    def losses_beside(self, masks: Sequence[LayerMask]) -> dict[str, list[Loss]]:
+        """The loss of each mask over all items under each objective of ``beside``, by its context."""
+        self.losses(masks)
+        return {context: self._known(context, masks, None) for context in self.beside}
 
     def plan(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Plan:
         """What :meth:`losses` would take now, the dense model's forwards for comparison aside."""
         plan = Plan()
         sizes: dict[tuple[int, int, tuple[LayerMask, ...]], Size] = {}
         for items, missing in self._work(masks, sequences):
-            tokens = [len(self.sequences.ids[item]) for item in items]
+            shapes = [self.sequences.shape(item) for item in items]
+            rows, tokens = sum(rows for rows, _ in shapes), sum(rows * width for rows, width in shapes)
             naive = sum(len(mask.kept) for mask in missing)
-            key = max(tokens), len(items), tuple(missing)
+            key = max(map(math.prod, shapes)), len(items), tuple(missing)
             if key not in sizes:
                 walked = self.stack.shares_prefixes
                 sizes[key] = Size.of(self._schedule(Trie.of(missing), items)) if walked else Size(naive)
             plan.cost += Cost(
-                layer_forwards=len(items) * sizes[key].layer_forwards,
-                naive_layer_forwards=len(items) * naive,
-                head_tokens=len(missing) * (sum(tokens) - len(tokens)),
+                layer_forwards=rows * sizes[key].layer_forwards,
+                naive_layer_forwards=rows * naive,
+                head_tokens=len(missing) * (tokens - rows),
                 measurements=len(items) * len(missing),
             )
-            plan.peak_state_bytes = max(plan.peak_state_bytes, sizes[key].states * sum(tokens) * self.stack.token_bytes)
-        if plan.cost.measurements and self.objective.needs_dense:
+            plan.peak_state_bytes = max(plan.peak_state_bytes, sizes[key].states * tokens * self.stack.token_bytes)
+        if plan.cost.measurements and self.needs_dense:
             # Of the dense model are kept: the last hidden state, what the norm makes of it, and for KL an expectation.
             plan.peak_state_bytes += 3 * self.sequences.tokens * self.stack.token_bytes
         return plan
@@ -125,9 +146,9 @@ class Evaluator:
     def _missing(self, masks: Sequence[LayerMask], sequences: int | None) -> Iterator[tuple[int, list[LayerMask]]]:
         """For each sequence the distinct masks not yet measured on it. Two sequences of the same tokens are one."""
         keys = self.sequences.keys[:sequences]
-        known = self.memo.known(self.context, masks, keys)
+        known = [self.memo.known(context, masks, keys) for context in self._measured]
         for item, key in enumerate(keys):
-            missing = [mask for mask, losses in known.items() if key not in losses]
+            missing = [mask for mask in known[0] if any(key not in losses[mask] for losses in known)]
             if missing and keys.index(key) == item:
                 yield item, missing
 
@@ -136,17 +157,21 @@ class Evaluator:
         return self.stack.shares_prefixes and (self.stack.streams or any(self._together(item) > 1 for item in items))
 
     def _together(self, item: int) -> int:
-        """How many states of a sequence of this length the executor takes at once."""
-        tokens = len(self.sequences.ids[item])
-        if tokens not in self._at_once:
+        """How many states of an item of this shape the executor takes at once."""
+        shape = self.sequences.shape(item)
+        if shape not in self._at_once:
             start = self.stack.start(self.sequences.batch(item))
-            self._at_once[tokens] = self.executor.at_once(self.stack, start.hidden, start)
-        return self._at_once[tokens]
+            self._at_once[shape] = self.executor.at_once(self.stack, start.hidden, start)
+        return self._at_once[shape]
+
+    def _state_bytes(self, items: list[int]) -> int:
+        """What the largest of these items' hidden state takes."""
+        return max(math.prod(self.sequences.shape(item)) for item in items) * self.stack.token_bytes
 
     def _fitting(self, items: list[int], masks: list[LayerMask]) -> Iterator[tuple[list[int], list[LayerMask]]]:
         """Split into groups whose states fit into memory: by sequences, which shares as much; by masks if it must be."""
-        longest = max(items, key=lambda item: len(self.sequences.ids[item]))
-        fit = self.memory // (len(self.sequences.ids[longest]) * self.stack.token_bytes)
+        longest = max(items, key=lambda item: math.prod(self.sequences.shape(item)))
+        fit = self.memory // self._state_bytes(items)
         states = Size.of(layer_by_layer(Trie.of(masks), self.stack.layers)).states
         at_once = (fit - self._together(longest) + 1) // states
         if at_once < 1 and len(masks) > 1:
@@ -163,23 +188,32 @@ class Evaluator:
             at_once = min(self._together(item) for item in items) // len(items)
             return layer_by_layer(root, self.stack.layers, max(1, at_once))
         # Beside the states kept at branching points: the embedding's output, and a layer's input and output.
-        tokens = max(len(self.sequences.ids[item]) for item in items)
-        return depth_first(root, max(0, self.memory // (tokens * self.stack.token_bytes) - 3))
+        return depth_first(root, max(0, self.memory // self._state_bytes(items) - 3))
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
     def _measure(self, items: list[int], masks: list[LayerMask]) -> None:
-        dense = self._dense(items) if self.objective.needs_dense else dict.fromkeys(items)
+        dense = self._dense(items) if self.needs_dense else dict.fromkeys(items)
         for item, mask, outputs, layer_forwards in self._outputs(items, masks):
-            with blaming(f"objective {self.objective.name}"):
-                loss = float(self.objective.loss(outputs, dense[item]).squeeze(0))
-            if not math.isfinite(loss):
-                hint = "" if self.stack.model.dtype.itemsize > 2 else "; numbers may overflow, try --dtype float32"
-                where = f"without layers {mask}, on sequence {item}"
-                raise PluginError(f"objective {self.objective.name} gave {loss} {where}{hint}")
-            spent = Cost(layer_forwards, len(mask.kept), len(self.sequences.ids[item]) - 1, 1)
-            self.memo.add(self.context, mask, self.sequences.keys[item], loss, spent)
+            rows, tokens = self.sequences.shape(item)
+            spent = Cost(layer_forwards, rows * len(mask.kept), rows * (tokens - 1), 1)
+            losses = {
+                context: self._loss(each, outputs, dense[item] if each.needs_dense else None, f"{mask}, on item {item}")
+                for context, each in self._measured.items()
+            }
+            # The objective's own last: with it in the memo the others are, too.
+            for context, loss in reversed(losses.items()):
+                paid = spent if context == self.context else Cost()
+                self.memo.add(context, mask, self.sequences.keys[item], loss, paid)
             self.on_cost(spent)
+
+    def _loss(self, objective: Objective[Any], outputs: Outputs, dense: Outputs | None, where: str) -> float:
+        with blaming(f"objective {objective.name}"):
+            loss = float(objective.loss(outputs, dense).squeeze(0))
+        if not math.isfinite(loss):
+            hint = "" if self.stack.model.dtype.itemsize > 2 else "; numbers may overflow, try --dtype float32"
+            raise PluginError(f"objective {objective.name} gave {loss} without layers {where}{hint}")
+        return loss
 
     def _dense(self, items: list[int]) -> dict[int, Outputs]:
         """The dense model's outputs. They stay in memory: hidden-sized, where logits are vocabulary-sized."""
@@ -199,7 +233,8 @@ class Evaluator:
         if not self.stack.shares_prefixes:
             for item, batch in zip(items, batches, strict=True):
                 for mask in masks:
-                    yield item, mask, WholeOutputs(batch, self.stack.masked_logits(batch, mask)), len(mask.kept)
+                    ran = len(batch.ids) * len(mask.kept)
+                    yield item, mask, WholeOutputs(batch, self.stack.masked_logits(batch, mask)), ran
             return
         root = Trie.of(masks)
         starts = [self.stack.start(batch) for batch in batches]
@@ -212,7 +247,7 @@ class Evaluator:
                     leaving = self.executor.run(self.stack, step.layer, entering, starts * len(step.pairs))
                     for place, (_, result) in enumerate(step.pairs):
                         states[result] = leaving[place * len(items) : (place + 1) * len(items)]
-                    ran += len(leaving)
+                    ran += sum(map(len, leaving))
                 elif isinstance(step, Drop):
                     del states[step.state]
                 elif step.state.mask is not None:

@@ -24,6 +24,7 @@ class Parts:
         described: what a record says of each: qualified name, version and every option's value, so that the run can be
             repeated when names clash or defaults change.
         distributions: the packages that they come from.
+        made_of: the objectives that the objective is made of, each with what a record says of it.
     """
 
     objective: Objective[Any]
@@ -33,6 +34,7 @@ class Parts:
     executor: Executor[Any]
     described: dict[str, dict[str, Any]]
     distributions: tuple[str, ...]
+    made_of: tuple[tuple[dict[str, Any], Objective[Any]], ...] = ()
 
     @classmethod
     def of(cls, recipe: Recipe, registry: Registry) -> Parts:
@@ -47,6 +49,7 @@ class Parts:
             for role, choice in chosen.items()
         }
         made: dict[str, Any] = {role: entry.create(chosen[role].options) for role, entry in entries.items()}
+        made_of = _bound(made["objective"], registry)
         uses = made["searcher"].scores
         if uses == "required" and "scorer" not in made:
             raise UsageError(f"searcher {recipe.searcher.name!r} needs a scorer")
@@ -60,7 +63,25 @@ class Parts:
             executor=made["executor"],
             described={role: _describe(entries[role], plugin) for role, plugin in made.items()},
             distributions=tuple(sorted({entries[role].provider.distribution for role in made})),
+            made_of=made_of,
         )
+
+
+def _bound(objective: Objective[Any], registry: Registry) -> tuple[tuple[dict[str, Any], Objective[Any]], ...]:
+    """Give an objective those that it is made of.
+
+    Raises:
+        LpkError: one is unknown, or made of others itself.
+    """
+    found = []
+    for name in objective.made_of:
+        entry = registry.find("objective", name)
+        part: Any = entry.create({})
+        if part.made_of:
+            raise UsageError(f"objective {objective.name!r} cannot be made of {name!r}, which is made of others")
+        found.append((_describe(entry, part), part))
+    objective.bind([part for _, part in found])
+    return tuple(found)
 
 
 def resolved(recipe: Recipe, registry: Registry) -> Recipe:

@@ -32,8 +32,9 @@ from lpk.core.pruning.store import Store
 from lpk.core.registry import Registry
 
 if TYPE_CHECKING:
-    from lpk.core.pruning.calibration import Corpus, Sequences
+    from lpk.core.pruning.calibration import Corpus
     from lpk.core.pruning.evaluator import Evaluator
+    from lpk.core.pruning.items import Items
     from lpk.core.pruning.search import Outcome, Trial
     from lpk.core.pruning.stack import LayerStack
 
@@ -53,6 +54,7 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     recipe = resolved(recipe, registry)
     parts = Parts.of(recipe, registry)
     given, other = _corpora(recipe)
+    given.check(parts.objective.items)
     layers = _spec(recipe).layer_count()
     problem = recipe.problem(layers)
     count, tokens = given.size(recipe.calibration.sequences, recipe.calibration.length)
@@ -61,7 +63,8 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     searched = forecast(parts.searcher, replace(problem, scores=scores, sequences=count), tokens, PLAN_PATIENCE)
     if searched is None:
         raise UsageError(f"searcher {parts.searcher.name}: its cost cannot be told within {PLAN_PATIENCE:.0f} seconds")
-    passes = count * (1 + bool(parts.scorer) + parts.objective.needs_dense)
+    options = given.options(parts.objective.items)
+    passes = count * options * (1 + bool(parts.scorer) + parts.objective.needs_dense)
     return {
         "recipe": recipe.model_dump(mode="json"),
         "plugins": {role: plugin for role, plugin in parts.described.items() if role != "reported"},
@@ -71,8 +74,8 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
         "calibration": {"sequences": count, "tokens": tokens},
         "masks": len(searched.masks),
         "layer_forwards": {
-            "search": searched.cost.layer_forwards,
-            "search, a full forward for each mask": searched.cost.naive_layer_forwards,
+            "search": options * searched.cost.layer_forwards,
+            "search, a full forward for each mask": options * searched.cost.naive_layer_forwards,
             "dense model on the calibration sequences": passes * layers,
             "held-out perplexity, at most": held_out * (2 * layers - problem.budget),
         },
@@ -118,6 +121,7 @@ def execute(
             progress.stage(f"{out} is complete; this is what it recorded (another --out runs anew)")
             return finished
         corpora = _corpora(recipe)
+        corpora[0].check(parts.objective.items)
         spec = _spec(recipe)
         # A run goes on as it began, on whatever machine: its losses must not be of two precisions.
         begun = (directory.before or {}).get("precision")
@@ -149,8 +153,8 @@ class _Run:
 
     stack: LayerStack
     problem: Problem
-    calibration: Sequences
-    held_out: Sequences
+    calibration: Items
+    held_out: Items
     memo: Memo
     outcome: Outcome
     best: LayerMask
@@ -183,7 +187,9 @@ class _Run:
         asked, after = self.recipe.calibration, self.recipe.held_out
         with self._stage("load", f"Loading {self.spec.name}"):
             self.tokenizer = self.spec.tokenizer()
-            calibration = given.draw(self.tokenizer, asked.sequences, asked.length, self.recipe.seed)
+            calibration = given.draw(
+                self.tokenizer, asked.sequences, asked.length, self.recipe.seed, self.parts.objective.items
+            )
             whole = other is not given
             held_out = other.held_out(self.tokenizer, after.sequences, asked.length, whole=whole)
             self.stored = self.spec.stored_dtype()
@@ -193,9 +199,9 @@ class _Run:
             raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
         for part in (calibration, held_out):
             part.check(self.stack.model.config.get_text_config())
-        self.calibration = replace(calibration, device=self.spec.device)
-        self.held_out = replace(held_out, device=self.spec.device)
-        self.problem = replace(self.problem, sequences=len(calibration.ids))
+        self.calibration = calibration.on(self.spec.device)
+        self.held_out = held_out.on(self.spec.device)
+        self.problem = replace(self.problem, sequences=len(calibration))
 
     def _stack(self, products: str) -> LayerStack:
         """The model, in memory or streamed."""
@@ -291,7 +297,7 @@ class _Run:
 
     def _scored(self) -> Calibration:
         """The calibration items as a scorer gets them: of a streamed model, as many together as memory has room for."""
-        from lpk.core.pruning.calibration import Measured, Together
+        from lpk.core.pruning.items import Measured, Together
 
         measure = self._evaluator("objective", self.parts.objective, self.calibration).losses
         if not self.stack.streamed:
@@ -304,14 +310,17 @@ class _Run:
         from lpk.core.pruning.search import drive, forecast
 
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
-        sequences = len(self.calibration.ids)
+        sequences, rows = len(self.calibration), self.calibration.sequences
         expected = forecast(self.parts.searcher, self.problem, self.calibration.tokens, BAR_PATIENCE)
         total = None
         title = f"Searching: {self.parts.described['searcher']['name']}"
         if expected:
-            cost = expected.cost
-            total = cost.layer_forwards + sequences * self.stack.layers
-            title += f", about {cost.layer_forwards:,} layer-forwards ({cost.naive_layer_forwards:,} without sharing)"
+            planned, naive = (
+                count * rows // sequences
+                for count in (expected.cost.layer_forwards, expected.cost.naive_layer_forwards)
+            )
+            total = planned + rows * self.stack.layers
+            title += f", about {planned:,} layer-forwards ({naive:,} without sharing)"
 
         def on_best(trial: Trial) -> None:
             self.progress.advance(0, f"best loss {trial.loss:.4f} without {trial.mask}")
@@ -423,14 +432,11 @@ class _Run:
         write_text(self.out / "trials.csv", table.getvalue())
         write_json(self.out / "cost.json", self.cost)
 
-    def _evaluator(self, role: str, objective: Objective[Any], sequences: Sequences) -> Evaluator:
+    def _evaluator(self, role: str, objective: Objective[Any], sequences: Items) -> Evaluator:
         from lpk.core.pruning.evaluator import Evaluator
 
-        matters = json.dumps(
-            [self.inputs, self.parts.described[role], self.parts.described["executor"]], sort_keys=True
-        )
-        context = hashlib.sha256(matters.encode()).hexdigest()[:32]
-        advance = self.progress.advance
+        context, advance = self._context(self.parts.described[role]), self.progress.advance
+        parts = self.parts.made_of if role == "objective" else ()
         return Evaluator(
             self.stack,
             objective,
@@ -440,7 +446,13 @@ class _Run:
             self.states,
             on_cost=lambda cost: advance(cost.layer_forwards),
             executor=self.parts.executor,
+            beside={self._context(about): part for about, part in parts},
         )
+
+    def _context(self, objective: dict[str, Any]) -> str:
+        """The fingerprint of all but mask and item that a loss depends on."""
+        matters = json.dumps([self.inputs, objective, self.parts.described["executor"]], sort_keys=True)
+        return hashlib.sha256(matters.encode()).hexdigest()[:32]
 
     def _kernels(self) -> list[str]:
         """Packages whose kernels make losses here, beside torch's own."""
@@ -482,7 +494,7 @@ def _spec(recipe: Recipe) -> ModelSpec:
 
 
 def _corpora(recipe: Recipe) -> tuple[Corpus, Corpus]:
-    """What to calibrate on, and what held-out sequences come from: by default the same text; beside ids the shipped one."""
+    """What to calibrate on, and what held-out sequences come from: by default the same text; beside ids or questions the shipped one."""
     from lpk.core.pruning.calibration import EMBEDDED, Corpus
 
     asked, after, field = recipe.calibration.source, recipe.held_out.source, recipe.calibration.field
@@ -492,7 +504,7 @@ def _corpora(recipe: Recipe) -> tuple[Corpus, Corpus]:
     if given.ids and after:
         raise UsageError(f"held-out {after}: these ids are calibrated on, all of them; give others")
     # The same text twice is one text, of which the last quarter is held out.
-    return given, Corpus.read(EMBEDDED, role="held-out") if given.ids else given
+    return given, Corpus.read(EMBEDDED, role="held-out") if given.ids or given.prompted else given
 
 
 def _same_file(one: str, other: str) -> bool:

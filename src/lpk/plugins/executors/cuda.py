@@ -40,22 +40,26 @@ class Cuda(Executor[CudaOptions]):
             return 1
         if not self._tokens:
             self._tokens = self._filling(layers, state, start)
-        return max(1, self._tokens // state.shape[1])
+        return max(1, self._tokens // (state.shape[0] * state.shape[1]))
 
     def run(self, layers: Layers, index: int, states: Sequence[Tensor], starts: Sequence[Any]) -> list[Tensor]:
         done: list[Tensor] = [states[0]] * len(states)
-        for places in self._calls([state.shape[1] for state in states]):
+        for places in self._calls([(state.shape[0], state.shape[1]) for state in states]):
             outputs = layers.layer_at_once(index, [states[p] for p in places], [starts[p] for p in places])
             for place, output in zip(places, outputs, strict=True):
                 done[place] = output
         return done
 
-    def _calls(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """The places of the states of each call: all of one length, and no more tokens than fill the device."""
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)
-        for length, group in groupby(order, key=lengths.__getitem__):
+    def _calls(self, shapes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+        """The places of the states of each call: all of one length, and no more tokens than fill the device.
+
+        The options of a question, several sequences in one state, are called as they are: what their layers are called
+        with may be of as many rows.
+        """
+        order = sorted(range(len(shapes)), key=shapes.__getitem__)
+        for (rows, length), group in groupby(order, key=shapes.__getitem__):
             places = list(group)
-            size = max(1, self._tokens // length)
+            size = max(1, self._tokens // length) if rows == 1 else 1
             yield from (places[begin : begin + size] for begin in range(0, len(places), size))
 
     def _filling(self, layers: Layers, state: Tensor, start: Any) -> int:

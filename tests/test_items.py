@@ -1,0 +1,229 @@
+"""Questions, answers and solutions: read, cut, and measured as lm-evaluation-harness and plain transformers would."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Lpk, refused
+
+from lpk.core.errors import UsageError
+from lpk.core.pruning.calibration import Corpus
+from lpk.core.pruning.evaluator import Evaluator
+from lpk.core.pruning.items import Questions, Sequences
+from lpk.core.pruning.likelihood import log_likelihoods
+from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.memo import Memo
+from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.stack import LayerStack
+from lpk.core.registry import installed
+
+QUESTIONS = [
+    {"query": "Question: The sun is\nAnswer:", "choices": ["a star", "a kind of cheese", "wet"], "gold": 0},
+    {"query": "Question: Two and two make\nAnswer:", "choices": ["five", "four"], "gold": 1},
+    {"query": "Question: Ice is\nAnswer:", "choices": ["frozen water", "hot"], "gold": 0},
+    {"query": "Question: Birds can\nAnswer:", "choices": ["fly", "photosynthesise"], "gold": 0},
+]
+DENSE = LayerMask(30)
+
+
+def written(folder: Path, rows: list[dict[str, Any]]) -> str:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def model(demo: Path) -> LayerStack:
+    return LayerStack(ModelSpec("demo", "float32").load())
+
+
+@pytest.fixture(scope="module")
+def tokenizer(demo: Path) -> Any:
+    return ModelSpec("demo").tokenizer()
+
+
+def made(name: str, **options: Any) -> Any:
+    return installed().find("objective", name).create(options)
+
+
+def harness(model: LayerStack, tokenizer: Any, prompt: str, answer: str) -> tuple[float, int]:
+    """The log-likelihood of an answer after a prompt by the plainest means, and its tokens."""
+    alone, both = tokenizer(prompt).input_ids, tokenizer(prompt + " " + answer).input_ids
+    with torch.inference_mode():
+        logs = model.model(torch.tensor([both]), use_cache=False).logits[0].double().log_softmax(-1)
+    places = range(len(alone), len(both))
+    return sum(float(logs[place - 1, both[place]]) for place in places), len(places)
+
+
+def test_likelihoods_of_answers_are_those_of_a_plain_forward_whatever_they_are_divided_by(
+    model: LayerStack, tokenizer: Any, tmp_path: Path
+) -> None:
+    corpus = Corpus.read(written(tmp_path, QUESTIONS))
+    items = corpus.draw(tokenizer, 3, 64, 0, "questions")
+    assert isinstance(items, Questions)
+    assert [items.shape(item)[0] for item in range(3)] == [3, 2, 2]
+    margin, accuracy = made("task-margin"), {per: made("choice-accuracy", per=per) for per in ("answer", "byte")}
+    beside = {per: objective for per, objective in accuracy.items()}
+    evaluator = Evaluator(model, margin, items, Memo(tmp_path / "memo"), "margin", beside=beside)
+    (loss,) = evaluator.losses([DENSE])
+    found = evaluator.losses_beside([DENSE])
+    margins, wrong, wrong_per_byte = [], [], []
+    for row in QUESTIONS[:3]:
+        scores = [harness(model, tokenizer, row["query"], choice) for choice in row["choices"]]
+        mean = [score / tokens for score, tokens in scores]
+        others = [value for place, value in enumerate(mean) if place != row["gold"]]
+        margins.append(mean[row["gold"]] - sum(others) / len(others))
+        plain = [score for score, _ in scores]
+        wrong.append(float(plain.index(max(plain)) != row["gold"]))
+        per_byte = [score / len(choice) for (score, _), choice in zip(scores, row["choices"], strict=True)]
+        wrong_per_byte.append(float(per_byte.index(max(per_byte)) != row["gold"]))
+    assert list(loss.items) == pytest.approx([-value for value in margins], abs=1e-5)
+    assert list(found["answer"][0].items) == wrong
+    assert list(found["byte"][0].items) == wrong_per_byte
+    assert loss.parts == (float(found["answer"][0]), float(found["byte"][0]))
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [("mean", 2.0), ("sum", 4.0), ("hardest", 1.0)])
+def test_margins_over_wrong_answers(wrong: str, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from lpk.plugins.objectives import task_margin
+
+    monkeypatch.setattr(task_margin, "log_likelihoods", lambda outputs, per: torch.tensor([-4.0, -1.0, -2.0]))
+    outputs: Any = SimpleNamespace(batch=SimpleNamespace(question=SimpleNamespace(gold=1)))
+    assert made("task-margin", wrong=wrong).loss(outputs, None).tolist() == [-expected]
+
+
+def test_the_same_questions_are_answers_to_objectives_of_one_sequence(
+    model: LayerStack, tokenizer: Any, tmp_path: Path
+) -> None:
+    corpus = Corpus.read(written(tmp_path, QUESTIONS))
+    items = corpus.draw(tokenizer, 3, 64, 0, "answers")
+    assert isinstance(items, Sequences)
+    scores = [harness(model, tokenizer, row["query"], row["choices"][row["gold"]]) for row in QUESTIONS[:3]]
+    (each,) = Evaluator(model, made("task-likelihood"), items, Memo(tmp_path / "a"), "likelihood").losses([DENSE])
+    (tokens,) = Evaluator(model, made("reasoning-nll"), items, Memo(tmp_path / "b"), "nll").losses([DENSE])
+    assert each == pytest.approx(sum(-score / count for score, count in scores) / 3, abs=1e-5)
+    assert tokens == pytest.approx(-sum(s for s, _ in scores) / sum(count for _, count in scores), abs=1e-5)
+
+
+def test_solutions_chats_and_continuations_are_read(tokenizer: Any, tmp_path: Path) -> None:
+    kinds: list[dict[str, Any]] = [
+        {"question": "What is 2 + 2?", "answer": "It is 4."},
+        {"context": "Once upon a", "continuation": "time"},
+        {"messages": [{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "Hello there."}]},
+        {"contexts": ["Ann ran so Ann", "Ann ran so Bob"], "continuation": "was tired.", "gold": 0},
+    ]
+    answers = [" It is 4.", " time", "Hello there.", " was tired."]
+    for row, answer in zip(kinds, answers, strict=True):
+        corpus = Corpus.read(written(tmp_path, [row] * 4))
+        items = corpus.draw(tokenizer, 1, 64, 0, "answers")
+        (batch,) = items.batches()
+        assert tokenizer.decode(batch.ids[0][batch.scored[0]]) == answer  # type: ignore[index]
+    chat = Corpus.read(written(tmp_path, [kinds[2]] * 4)).draw(tokenizer, 1, 64, 0, "answers")
+    assert "<|im_start|>user\nHi!" in tokenizer.decode(chat.rows(0)[0])
+
+
+def test_what_is_too_long_is_cut_a_question_at_its_beginning_a_solution_at_its_end(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    words = " ".join(["word"] * 50)
+    rows = [{"query": f"{words} last", "choices": ["one", "two or three"], "gold": 1}] * 4
+    (batch,) = Corpus.read(written(tmp_path, rows)).draw(tokenizer, 1, 16, 0, "questions").batches()
+    assert batch.ids.shape == (2, 16)
+    texts = [tokenizer.decode(row[:length]) for row, length in zip(batch.ids, batch.lengths, strict=True)]
+    assert texts[0].endswith("word last one")
+    assert texts[1].endswith("word last two or three")
+    solutions = [{"question": "Why?", "answer": words}] * 4
+    (batch,) = Corpus.read(written(tmp_path, solutions)).draw(tokenizer, 1, 16, 0, "answers").batches()
+    assert tokenizer.decode(batch.ids[0]).startswith("Question: Why?\nAnswer: word word")
+
+
+def test_the_likelihood_of_an_option_does_not_depend_on_the_options_beside_it(
+    model: LayerStack, tokenizer: Any, tmp_path: Path
+) -> None:
+    alone = [{**row, "choices": row["choices"][:2], "gold": 0} for row in QUESTIONS]
+    more = [
+        {**row, "choices": [*row["choices"][:2], "a very long answer that nobody would give to this"]} for row in alone
+    ]
+    found = []
+    for rows in (alone, more):
+        items = Corpus.read(written(tmp_path, rows)).draw(tokenizer, 3, 64, 0, "questions")
+        with torch.inference_mode():
+            outputs = [model.outputs(batch, list(model.states(batch))[-1]) for batch in items.batches()]
+            found.append([log_likelihoods(each, "answer")[:2].tolist() for each in outputs])
+    assert found[0] == [pytest.approx(pair, abs=1e-4) for pair in found[1]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"query": "Q", "choices": ["a", "b"], "gold": 2}], "gold is 2, and there are 2 options"),
+        ([{"query": "Q", "choices": "ab", "gold": "x"}], "are not as they should be"),
+        ([{"query": "Q", "choices": ["a", ""], "gold": 0}], "an empty prompt or answer"),
+        ([{"nothing": 1}], "no text in the field 'text', nor {choices, gold, query}"),
+        ([{"text": "a"}, {"question": "a", "answer": "b"}], "line 2: not of the same kind"),
+        ([[1]], "line 1: not an object"),
+    ],
+)
+def test_wrong_rows_are_told(rows: list[Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said.replace("{", r"\{").replace("}", r"\}")):
+        Corpus.read(written(tmp_path, rows))
+
+
+def test_an_objective_and_data_that_do_not_fit_are_refused_before_anything_is_loaded(
+    lpk: Lpk, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    done = lpk("run", "--model", tiny_checkpoint, "--objective", "task-margin")
+    refused(done, 2, "this objective is measured on questions, and here is text")
+    one = written(tmp_path, [{"question": "a", "answer": "b"}] * 4)
+    done = lpk("run", "--model", tiny_checkpoint, "--objective", "choice-accuracy", "--calibration", one)
+    refused(done, 2, "has one answer")
+
+
+def test_a_run_on_questions_searches_saves_and_reports_perplexity_on_text(lpk: Lpk, demo: Path, tmp_path: Path) -> None:
+    questions = written(tmp_path, QUESTIONS)
+    arguments = [
+        "--calibration",
+        questions,
+        "--sequences",
+        2,
+        "--length",
+        48,
+        "--remove",
+        2,
+        "--objective",
+        "task-margin",
+    ]
+    planned = lpk("run", *arguments, "--searcher", "one-shot", "--dry-run", "--json")
+    assert json.loads(planned.stdout)["layer_forwards"]["search"] > 0
+    done = lpk("run", *arguments, "--searcher", "one-shot", "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    run = json.loads(done.stdout)["run"]
+    assert run["held_out"]["source"] == "wikitext2"
+    perplexity = run["result"]["held_out_perplexity"]
+    assert 100 < perplexity["dense"] < perplexity["pruned"]  # windows of 48 tokens; 40 on windows of 256
+
+
+def test_a_mixture_is_the_weighted_sum_of_its_parts_measured_in_one_pass(
+    model: LayerStack, tokenizer: Any, tmp_path: Path
+) -> None:
+    mask = LayerMask(30, (13, 14))
+    items = Corpus.read("wikitext2").draw(tokenizer, 2, 32, 0)
+    parts = {"perplexity": made("perplexity"), "kl": made("kl")}
+    mixture = made("mixture", of="perplexity=1,kl=0.5")
+    mixture.bind(list(parts.values()))
+    memo = Memo(tmp_path / "memo")
+    (loss,) = Evaluator(model, mixture, items, memo, "mixture", beside=parts).losses([mask])
+    spent = memo.cost().layer_forwards
+    assert loss == pytest.approx(loss.parts[0] + 0.5 * loss.parts[1])
+    for (name, part), known in zip(parts.items(), loss.parts, strict=True):
+        assert Evaluator(model, part, items, memo, name).losses([mask]) == [known]
+    assert spent == 2 * (28 + 30)  # the mask, and the dense model for KL; the parts themselves were remembered
+    assert memo.cost().layer_forwards == spent
+    assert math.isfinite(loss)
