@@ -68,8 +68,7 @@ def test_likelihoods_of_answers_are_those_of_a_plain_forward_whatever_they_are_d
     assert isinstance(items, Questions)
     assert [items.shape(item)[0] for item in range(3)] == [3, 2, 2]
     margin, accuracy = made("task-margin"), {per: made("choice-accuracy", per=per) for per in ("answer", "byte")}
-    beside = {per: objective for per, objective in accuracy.items()}
-    evaluator = Evaluator(model, margin, items, Memo(tmp_path / "memo"), "margin", beside=beside)
+    evaluator = Evaluator(model, margin, items, Memo(tmp_path / "memo"), "margin", beside=accuracy)
     (loss,) = evaluator.losses([DENSE])
     found = evaluator.losses_beside([DENSE])
     margins, wrong, wrong_per_byte = [], [], []
