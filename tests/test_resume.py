@@ -28,9 +28,10 @@ def rows(out: Path) -> int:
         return 0
 
 
-def kill_when(command: Sequence[Any], ready: Callable[[], bool]) -> int:
+def kill_when(command: Sequence[Any], ready: Callable[[], bool], cwd: Path | None = None) -> int:
     """Start the command and SIGKILL it as soon as this is so; its exit code."""
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    silent = subprocess.DEVNULL
+    with subprocess.Popen(list(map(str, command)), stdout=silent, stderr=silent, cwd=cwd) as process:
         while process.poll() is None:
             if ready():
                 process.send_signal(signal.SIGKILL)

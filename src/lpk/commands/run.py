@@ -35,7 +35,10 @@ class Size(click.ParamType[int]):
 @click.option("--executor", help="Runs the layers: local, cuda.  [default: cuda on such a device, else local]")
 @click.option("--remove", help="How many layers to remove: 8, or 25% (rounded down).  [default: 25%]")
 @click.option("--protect", help="Layers never removed, or 'none'; -1 is the last.  [default: 0,-1]")
-@click.option("--calibration", help="wikitext2 (shipped), a text, .jsonl, or token ids as .npy or .safetensors.")
+@click.option(
+    "--calibration",
+    help="wikitext2, arc-easy, piqa, gsm8k (shipped), a text, .jsonl, or token ids as .npy or .safetensors.",
+)
 @click.option("--field", help="The text field of a .jsonl file.  [default: text]")
 @click.option("--sequences", type=int, help="Calibration sequences taken from a text.  [default: 8]")
 @click.option("--length", type=int, help="Tokens in each.  [default: 256]")
@@ -129,7 +132,7 @@ def run(
         click.echo(json.dumps(planned, indent=2) if as_json else plan_text(planned))
         return
     out = out or default_path(resolved(wanted, registry))
-    _quieten_libraries()
+    quieten_libraries()
     with progress(quiet) as shown:
         done = execute(wanted, registry, out, shown, store, stream=stream, memory=memory)
     click.echo(json.dumps({"directory": str(out), **done}, indent=2) if as_json else summary_text(out, done))
@@ -191,7 +194,7 @@ def _with_options(recipe: Recipe, options: tuple[str, ...], registry: Registry) 
     return recipe.model_copy(update=chosen)
 
 
-def _quieten_libraries() -> None:
+def quieten_libraries() -> None:
     """Progress is ours to show; transformers' bars and notes would write over it."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:

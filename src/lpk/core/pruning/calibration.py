@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import dataclass, replace
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from lpk.core.pruning.items import Ids
 
-#: What ``--calibration wikitext2`` names: a slice of WikiText-2 (raw, test split), shipped in the package.
+#: The text that is calibrated on by default: a slice of WikiText-2 (raw, test split), shipped in the package.
 EMBEDDED = "wikitext2"
+#: All that ``--calibration`` knows by name; their licences stand beside them.
+SHIPPED = {EMBEDDED: "wikitext2.txt", "arc-easy": "arc-easy.jsonl", "piqa": "piqa.jsonl", "gsm8k": "gsm8k.jsonl"}
 #: The last part of a text is never calibrated on; perplexity is reported there.
 HELD_OUT_SHARE = 0.25
 
@@ -63,16 +65,17 @@ class Corpus:
 
     @classmethod
     def read(cls, source: str, field: str = "text", role: str = "calibration") -> Corpus:
-        """Read ``wikitext2`` (shipped), a text, ``.jsonl`` with a text field, or ids as ``.npy`` or ``.safetensors``.
+        """Read what lpk ships by name, a text, ``.jsonl``, or ids as ``.npy`` or ``.safetensors``.
 
         Raises:
             UsageError: the file is missing, empty, binary, or not what its ending says.
         """
-        if source == EMBEDDED:
-            return cls(source, text=(files("lpk") / "data" / "wikitext2.txt").read_text(encoding="utf-8"), role=role)
+        if source in SHIPPED:
+            with as_file(files("lpk") / "data" / SHIPPED[source]) as path:
+                return replace(cls.read(str(path), field, role), source=source)
         path = Path(source).expanduser()
         if not path.is_file():
-            raise UsageError(f"{role} {source}: no such file (and not {EMBEDDED!r}, the text that lpk ships)")
+            raise UsageError(f"{role} {source}: no such file (and none of what lpk ships: {', '.join(SHIPPED)})")
         if path.stat().st_size == 0:
             raise UsageError(f"{role} {source}: the file is empty")
         if path.suffix in (".npy", ".safetensors"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +63,7 @@ class Parts:
             scorer=made.get("scorer"),
             searcher=made["searcher"],
             executor=made["executor"],
-            described={role: _describe(entries[role], plugin) for role, plugin in made.items()},
+            described={role: described(entries[role], plugin) for role, plugin in made.items()},
             distributions=tuple(sorted({entries[role].provider.distribution for role in made})),
             made_of=made_of,
         )
@@ -79,7 +81,7 @@ def _bound(objective: Objective[Any], registry: Registry) -> tuple[tuple[dict[st
         part: Any = entry.create({})
         if part.made_of:
             raise UsageError(f"objective {objective.name!r} cannot be made of {name!r}, which is made of others")
-        found.append((_describe(entry, part), part))
+        found.append((described(entry, part), part))
     objective.bind([part for _, part in found])
     return tuple(found)
 
@@ -93,10 +95,10 @@ def resolved(recipe: Recipe, registry: Registry) -> Recipe:
     Raises:
         LpkError: as :meth:`Parts.of`.
     """
-    described = Parts.of(recipe, registry).described
+    plugins = Parts.of(recipe, registry).described
     chosen = {
         kind: Choice.model_validate({"name": plugin["name"], **plugin["options"]})
-        for kind, plugin in described.items()
+        for kind, plugin in plugins.items()
         if kind != "reported"
     }
     return recipe.model_copy(update={"scorer": None, **chosen})
@@ -126,6 +128,18 @@ def _executor(recipe: Recipe) -> Choice:
     return Choice(name="lpk/cuda" if on_card else "lpk/local")
 
 
-def _describe(entry: Entry, plugin: Any) -> dict[str, Any]:
+def context(inputs: Any, objective: dict[str, Any], executor: dict[str, Any]) -> str:
+    """The fingerprint of all but mask and item that a loss depends on.
+
+    Args:
+        inputs: model, precision, device, versions.
+        objective: what a record says of it.
+        executor: likewise; its rounding differs.
+    """
+    return hashlib.sha256(json.dumps([inputs, objective, executor], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def described(entry: Entry, plugin: Any) -> dict[str, Any]:
+    """What a record says of a plugin."""
     options = plugin.options.model_dump(mode="json")
     return {"name": entry.qualified, "version": entry.provider.version, "options": options}

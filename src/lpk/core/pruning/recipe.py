@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -58,7 +58,9 @@ class _Source(BaseModel):
 class CalibrationRecipe(_Source):
     """The sequences that masks are measured on. With the defaults the whole run ends within five minutes on two cores."""
 
-    source: str = Field(EMBEDDED, description="wikitext2 (shipped), a text, .jsonl, or token ids as .npy/.safetensors")
+    source: str = Field(
+        EMBEDDED, description="wikitext2, arc-easy, piqa, gsm8k (shipped), a text, .jsonl, or ids as .npy/.safetensors"
+    )
     field: str = Field("text", description="the text field of a .jsonl file")
     sequences: int = Field(8, ge=1, description="how many sequences of a text; ready ids are all used")
     length: int = Field(256, ge=2, description="tokens of each sequence of a text")
@@ -71,6 +73,26 @@ class HeldOutRecipe(_Source):
         None, description="a file as for calibration; by default the last quarter of the calibration text"
     )
     sequences: int = Field(16, ge=1, description="how many sequences of a text; ready ids are all used")
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
+    """Validate keys and values.
+
+    Raises:
+        UsageError: one is wrong; the message says which and where.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UsageError(f"{where}: no key {key!r}{did_you_mean(key, model.model_fields)}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{where}: {key}: {message[:1].lower()}{message[1:]}, not {first['input']!r}") from None
 
 
 def _protected(value: Any) -> Any:
@@ -146,15 +168,7 @@ class Recipe(BaseModel):
         Raises:
             UsageError: one is wrong; the message says which and where.
         """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                raise UsageError(f"{where}: no key {key!r}{did_you_mean(key, cls.model_fields)}") from None
-            message = first["msg"].removeprefix("Value error, ")
-            raise UsageError(f"{where}: {key}: {message[:1].lower()}{message[1:]}, not {first['input']!r}") from None
+        return validated(cls, values, where)
 
     @classmethod
     def read(cls, path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import math
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Calibration, LayerScores, Loss, Objective, Problem
-from lpk.core.errors import EnvironmentMissing, PluginError, UsageError, blaming
+from lpk.core.errors import EnvironmentMissing, UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
 from lpk.core.memory import available_memory, enough
 from lpk.core.progress import Progress
@@ -25,7 +24,7 @@ from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec
-from lpk.core.pruning.parts import Parts, resolved
+from lpk.core.pruning.parts import Parts, context, resolved
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.pruning.store import Store
@@ -55,7 +54,7 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     parts = Parts.of(recipe, registry)
     given, other = _corpora(recipe)
     given.check(parts.objective.items)
-    layers = _spec(recipe).layer_count()
+    layers = located(recipe).layer_count()
     problem = recipe.problem(layers)
     count, tokens = given.size(recipe.calibration.sequences, recipe.calibration.length)
     held_out, _ = other.size(recipe.held_out.sequences, recipe.calibration.length)
@@ -122,7 +121,7 @@ def execute(
             return finished
         corpora = _corpora(recipe)
         corpora[0].check(parts.objective.items)
-        spec = _spec(recipe)
+        spec = located(recipe)
         # A run goes on as it began, on whatever machine: its losses must not be of two precisions.
         begun = (directory.before or {}).get("precision")
         precision = Precision(**begun) if begun else Precision.decide(recipe.dtype, spec.device)
@@ -281,6 +280,8 @@ class _Run:
         """Ask the scorer, unless an earlier process has."""
         import torch
 
+        from lpk.core.pruning.search import check_scores
+
         if self.parts.scorer is None:
             return
         path, described = self.out / "scores.json", self.parts.described["scorer"]
@@ -291,7 +292,7 @@ class _Run:
             blamed = blaming(f"scorer {described['name']}")
             with self._stage("score", f"Scoring layers: {described['name']}"), torch.inference_mode(), blamed:
                 scores = self.parts.scorer.score(self.stack, self._scored())
-            _check_scores(described["name"], scores, self.stack.layers)
+            check_scores(described["name"], scores, self.stack.layers)
             write_json(path, {"scorer": described, "layers": scores.layers, "runs": scores.runs})
         self.problem = replace(self.problem, scores=scores)
 
@@ -416,7 +417,7 @@ class _Run:
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "streamed": bool(self.stack.streamed),
             "tokens_per_second": speed,
-            "input_files": _input_files(self.recipe),
+            "input_files": input_files(self.recipe),
             "model_file_bytes": sum(file.stat().st_size for file in (self.out / "model").glob("*.safetensors")),
         }
 
@@ -435,14 +436,14 @@ class _Run:
     def _evaluator(self, role: str, objective: Objective[Any], sequences: Items) -> Evaluator:
         from lpk.core.pruning.evaluator import Evaluator
 
-        context, advance = self._context(self.parts.described[role]), self.progress.advance
+        own, advance = self._context(self.parts.described[role]), self.progress.advance
         parts = self.parts.made_of if role == "objective" else ()
         return Evaluator(
             self.stack,
             objective,
             sequences,
             self.memo,
-            context,
+            own,
             self.states,
             on_cost=lambda cost: advance(cost.layer_forwards),
             executor=self.parts.executor,
@@ -450,9 +451,7 @@ class _Run:
         )
 
     def _context(self, objective: dict[str, Any]) -> str:
-        """The fingerprint of all but mask and item that a loss depends on."""
-        matters = json.dumps([self.inputs, objective, self.parts.described["executor"]], sort_keys=True)
-        return hashlib.sha256(matters.encode()).hexdigest()[:32]
+        return context(self.inputs, objective, self.parts.described["executor"])
 
     def _kernels(self) -> list[str]:
         """Packages whose kernels make losses here, beside torch's own."""
@@ -468,7 +467,7 @@ class _Run:
         self.seconds[name] = time.perf_counter() - begin
 
 
-def _spec(recipe: Recipe) -> ModelSpec:
+def located(recipe: Recipe) -> ModelSpec:
     """The model a recipe names, on the device it says.
 
     Raises:
@@ -512,7 +511,7 @@ def _same_file(one: str, other: str) -> bool:
     return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
 
 
-def _input_files(recipe: Recipe) -> dict[str, list[int]]:
+def input_files(recipe: Recipe) -> dict[str, list[int]]:
     """Size and time of change of the local files that a run reads: a cheap look whether they are still the same."""
     given = [recipe.model, recipe.calibration.source, recipe.held_out.source]
     places = [Path(name).expanduser() for name in given if name and name not in CATALOG]
@@ -522,17 +521,10 @@ def _input_files(recipe: Recipe) -> dict[str, list[int]]:
 
 def _check_unchanged(out: Path, recorded: dict[str, list[int]], recipe: Recipe) -> None:
     """What is not here any more is not asked for: a run's folder may travel alone."""
-    for name, state in _input_files(recipe).items():
+    for name, state in input_files(recipe).items():
         if recorded.get(name, state) != state:
             raise UsageError(f"{out}: {name} has changed since this run; give another --out")
 
 
 def _perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))  # beyond 700 nats a token, e to it is no float64
-
-
-def _check_scores(name: str, scores: LayerScores, layers: int) -> None:
-    if not isinstance(scores, LayerScores) or len(scores.layers) != layers:
-        raise PluginError(f"scorer {name} did not give one score for each of {layers} layers")
-    if not all(map(math.isfinite, [*scores.layers, *(score for run in scores.runs for score in run)])):
-        raise PluginError(f"scorer {name} gave a score that is no finite number")

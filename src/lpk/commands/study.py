@@ -1,0 +1,101 @@
+"""``lpk study``: a grid of searches in, tables and a report out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lpk.commands.console import progress, table
+from lpk.commands.run import quieten_libraries
+from lpk.core.registry import installed
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The study's folder.  [default: runs/ and the file's name]"
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Processes that do cells at once.  [default: 1]")
+@click.option(
+    "--store",
+    envvar="LPK_STORE",
+    metavar="URL",
+    help="Keep measurements where others find them, as for lpk run.  [default: memo.sqlite in the study's folder]",
+)
+@click.option("--dry-run", is_flag=True, help="Print the grid and its cost; run nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option("--helping", is_flag=True, hidden=True)
+def study(
+    study: Path,
+    out: Path | None,
+    jobs: int,
+    store: str | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    helping: bool,
+) -> None:
+    """Run every search of a grid, measure every mask that they return, and compare.
+
+    STUDY is a YAML file: models, objectives, searchers, budgets, seeds. The same command again goes on where a stopped
+    one was.
+    """
+    from lpk.core.study.recipe import StudyRecipe
+    from lpk.core.study.run import execute, plan
+
+    registry, wanted = installed(), StudyRecipe.read(study)
+    planned = plan(wanted, registry) if not helping else {}
+    if dry_run:
+        if as_json:
+            click.echo(json.dumps(planned, indent=2))
+        else:
+            _show(planned)
+        return
+    out = out or Path("runs") / study.stem
+    again = ["study", str(study), "--out", str(out), "--helping", "--quiet"] + (["--store", store] if store else [])
+    quieten_libraries()
+    with progress(quiet) as shown:
+        if planned:
+            searched = sum(row["layer_forwards"] for row in planned["searchers"].values())
+            shown.stage(f"{planned['cells']} searches, about {searched:,} layer-forwards if nothing is known yet")
+        done = execute(wanted, registry, out, shown, store, jobs=jobs, again=again, report=not helping)
+    if not helping:
+        click.echo(json.dumps(done, indent=2) if as_json else _summary(done))
+
+
+def _show(planned: dict[str, Any]) -> None:
+    """The plan: what each searcher costs over all its cells."""
+    rows = [
+        [
+            name,
+            str(row["cells"]),
+            f"{row['masks']:,}",
+            f"{row['layer_forwards']:,}" + (f" and {row['unknown']} unknown" if row["unknown"] else ""),
+            f"{row['naive']:,}",
+        ]
+        for name, row in planned["searchers"].items()
+    ]
+    total = [
+        sum(row[key] for row in planned["searchers"].values()) for key in ("cells", "masks", "layer_forwards", "naive")
+    ]
+    rows.append(["all", *(f"{value:,}" for value in total)])
+    click.echo(", ".join(f"{name}: {layers} layers" for name, layers in planned["models"].items()))
+    table(["SEARCHER", "CELLS", "MASKS", "LAYER-FORWARDS", "WITHOUT SHARING"], rows)
+
+
+def _summary(done: dict[str, Any]) -> str:
+    failed = done["failed"]
+    return "\n".join(
+        [
+            f"{done['cells']} cells, {len(failed)} failed",
+            f"  cost               {done['layer_forwards']:,} layer-forwards, each cell by itself; "
+            f"{done['naive_layer_forwards']:,} without prefix sharing",
+            *(f"  failed             {line}" for line in failed),
+            f"  report             {done['report']}",
+            f"  everything         {done['directory']}",
+        ]
+    )

@@ -1,0 +1,341 @@
+"""One cell of a study: search, and measure what the search returned.
+
+Everything that is measured goes through the study's memo, so cells share what they have in common, and a cell that was
+killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from lpk.core.contracts import Batch, LayerScores, Loss, Objective, Problem
+from lpk.core.errors import UsageError, blaming
+from lpk.core.memory import available_memory
+from lpk.core.progress import Progress
+from lpk.core.pruning.calibration import Corpus
+from lpk.core.pruning.catalog import CATALOG
+from lpk.core.pruning.evaluator import Evaluator
+from lpk.core.pruning.items import Items
+from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.memo import Memo
+from lpk.core.pruning.parts import Parts, context, described
+from lpk.core.pruning.precision import EXACT, Precision
+from lpk.core.pruning.recipe import CalibrationRecipe
+from lpk.core.pruning.run import located
+from lpk.core.pruning.search import Outcome, Tally, check_scores, drive
+from lpk.core.registry import Registry
+from lpk.core.study.recipe import CellRecipe, StudyRecipe
+from lpk.core.study.tables import DENSE, Cell, Measure, Trial
+
+if TYPE_CHECKING:
+    from lpk.core.pruning.stack import LayerStack
+
+
+class Workbench:
+    """One model of a study, loaded, with the data that it is measured on.
+
+    Attributes:
+        label: what tables call the model.
+    """
+
+    def __init__(
+        self, study: StudyRecipe, first: CellRecipe, registry: Registry, memo: Memo, progress: Progress
+    ) -> None:
+        """Load the model in the precision that searches run in.
+
+        Args:
+            study: the study.
+            first: a cell of this model.
+            registry: the plugins.
+            memo: where measurements are kept.
+            progress: told how the work goes on.
+
+        Raises:
+            LpkError: the model or its data cannot be used.
+        """
+        self.study, self.registry, self.memo, self.progress = study, registry, memo, progress
+        self.label, self.recipe = first.model, first.recipe
+        spec = located(first.recipe)
+        self.precision = Precision.decide(first.recipe.dtype, spec.device)
+        self.spec = replace(spec, dtype=self.precision.dtype)
+        self.parts = first.parts(registry)
+        progress.stage(f"Loading {self.label}")
+        if spec.name in CATALOG:
+            CATALOG[spec.name].pull(progress)
+        self.tokenizer = self.spec.tokenizer()
+        self.stack = self._load(self.precision.dtype, self.precision.head)
+        self._scores: dict[tuple[Any, ...], LayerScores] = {}
+        self._drawn: dict[tuple[Any, ...], Items] = {}
+
+    @cached_property
+    def exact(self) -> LayerStack:
+        """The model in float32, which what a search returns is measured in."""
+        return self.stack if self.precision.exact else self._load(EXACT, EXACT)
+
+    def _load(self, dtype: str, products: str) -> LayerStack:
+        from lpk.core.pruning.stack import LayerStack
+
+        return LayerStack(replace(self.spec, dtype=dtype).load(), products=products)
+
+    # -- the search ---------------------------------------------------------------------------------------------------
+
+    def search(self, cell: CellRecipe) -> tuple[Cell, list[Trial]]:
+        """Run the cell's search.
+
+        Raises:
+            LpkError: it cannot be done.
+        """
+        parts, begin = cell.parts(self.registry), time.perf_counter()
+        items = self.items(cell)
+        problem = replace(cell.recipe.problem(self.stack.layers), sequences=len(items))
+        beside = {self._context(about, self.stack): part for about, part in parts.made_of}
+        evaluator = self._evaluator(parts.objective, parts.described["objective"], items, self.stack, beside)
+        tally = Tally(len(items), items.tokens)
+
+        def losses_of(masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
+            tally.add(masks, sequences or len(items))
+            self.progress.advance(0, f"{len(tally.masks)} masks")
+            return evaluator.losses(masks, sequences)
+
+        passes = 0
+        if parts.scorer is not None:
+            counted = _Counted(items, losses_of)
+            problem = replace(problem, scores=self._score(cell, parts, counted))
+            passes = counted.passes
+        outcome = self._drive(parts, problem, losses_of)
+        rows = items.sequences / len(items)
+        (loss,) = self._exactly(cell, parts, items).losses([outcome.best.mask])
+        found = Cell(
+            model=cell.model,
+            layers=self.stack.layers,
+            objective=cell.objective,
+            searcher=cell.searcher,
+            scorer=parts.described["scorer"]["name"].removeprefix("lpk/") if parts.scorer else "",
+            budget=problem.budget,
+            seed=cell.seed,
+            status="done",
+            error="",
+            removed=outcome.best.mask.removed,
+            calibration_loss=float(loss),
+            masks=len(tally.masks),
+            measurements=tally.cost.measurements,
+            layer_forwards=round(rows * (tally.cost.layer_forwards + passes * self.stack.layers)),
+            naive_layer_forwards=round(rows * (tally.cost.naive_layer_forwards + passes * self.stack.layers)),
+            seconds=round(time.perf_counter() - begin, 2),
+        )
+        return found, list(_trials(cell, problem.budget, outcome))
+
+    def _drive(self, parts: Parts, problem: Problem, losses_of: Any) -> Outcome:
+        import tempfile
+        from pathlib import Path
+
+        with tempfile.TemporaryDirectory() as folder:
+            return drive(parts.searcher, replace(problem, workspace=Path(folder)), losses_of)
+
+    def _score(self, cell: CellRecipe, parts: Parts, calibration: _Counted) -> LayerScores:
+        import torch
+
+        assert parts.scorer is not None
+        about = parts.described["scorer"]
+        # What is passed over is counted for each cell, though it is scored once.
+        key = (repr(about), cell.objective, cell.seed)
+        if key not in self._scores:
+            with torch.inference_mode(), blaming(f"scorer {about['name']}"):
+                scores = parts.scorer.score(self.stack, calibration)
+            check_scores(about["name"], scores, self.stack.layers)
+            self._scores[key] = scores
+            self._passes[key] = calibration.passes
+        calibration.passes = self._passes[key]
+        return self._scores[key]
+
+    @cached_property
+    def _passes(self) -> dict[tuple[Any, ...], int]:
+        return {}
+
+    # -- what is measured of its answer -------------------------------------------------------------------------------
+
+    def measures(self, cell: CellRecipe, mask: LayerMask) -> Iterator[Measure]:
+        """Everything that the study asks about a mask: each objective on this cell's draw, texts, tasks."""
+        for objective in self.study.objectives:
+            values = {"objective": objective.choice, "calibration": objective.calibration or self.study.calibration}
+            label = objective.label or objective.name
+            asked = replace(cell, objective=label, recipe=cell.recipe.model_copy(update=values))
+            parts = asked.parts(self.registry)
+            (loss,) = self._exactly(asked, parts, self.items(asked)).losses([mask])
+            yield self._measure(cell, mask, label, "calibration", float(loss), _error(loss), len(loss.items))
+        for text in self.study.texts:
+            loss = self._reported(
+                mask, "lpk/perplexity", {}, self._text(text.source, text.field, text.sequences, text.length)
+            )
+            perplexity = math.exp(min(float(loss), 700.0))
+            error = _error(loss)
+            wide = None if error is None else perplexity * error
+            yield self._measure(cell, mask, text.name, "perplexity", perplexity, wide, len(loss.items))
+        for task in self.study.tasks:
+            items = self._questions(task.source, task.items, task.length)
+            plain, normalised = self._accuracy(mask, items)
+            for kind, loss in (("accuracy", plain), ("accuracy-normalised", normalised)):
+                yield self._measure(cell, mask, task.name, kind, 1 - float(loss), _error(loss), len(loss.items))
+
+    def _measure(
+        self, cell: CellRecipe, mask: LayerMask, name: str, kind: str, value: float, error: float | None, items: int
+    ) -> Measure:
+        dense = not mask.removed
+        return Measure(
+            model=cell.model,
+            objective="" if dense else cell.objective,
+            searcher=DENSE if dense else cell.searcher,
+            budget=len(mask),
+            seed=cell.seed if kind == "calibration" or not dense else 0,
+            measure=name,
+            kind=kind,
+            value=value,
+            standard_error=error,
+            items=items,
+        )
+
+    def _exactly(self, cell: CellRecipe, parts: Parts, items: Items) -> Evaluator:
+        """Measures a cell's objective in float32."""
+        beside = {self._context(about, self.exact): part for about, part in parts.made_of}
+        return self._evaluator(parts.objective, parts.described["objective"], items, self.exact, beside)
+
+    def _reported(self, mask: LayerMask, objective: str, options: dict[str, Any], items: Items) -> Loss:
+        entry = self.registry.find("objective", objective)
+        made: Any = entry.create(options)
+        (loss,) = self._evaluator(made, described(entry, made), items, self.exact, {}).losses([mask])
+        return loss
+
+    def _accuracy(self, mask: LayerMask, items: Items) -> tuple[Loss, Loss]:
+        """The share of wrong answers, by log-likelihood and by log-likelihood per byte, in one pass."""
+        entry = self.registry.find("objective", "lpk/choice-accuracy")
+        plain, normalised = (entry.create({"per": per}) for per in ("answer", "byte"))
+        assert isinstance(plain, Objective)
+        assert isinstance(normalised, Objective)
+        beside = self._context(described(entry, normalised), self.exact)
+        evaluator = self._evaluator(plain, described(entry, plain), items, self.exact, {beside: normalised})
+        (loss,) = evaluator.losses([mask])
+        return loss, evaluator.losses_beside([mask])[beside][0]
+
+    # -- data ---------------------------------------------------------------------------------------------------------
+
+    def items(self, cell: CellRecipe) -> Items:
+        """The calibration items of a cell's draw."""
+        asked, kind = cell.recipe.calibration, cell.parts(self.registry).objective.items
+        key = (asked, kind, cell.seed)
+        if key not in self._drawn:
+            corpus = Corpus.read(asked.source, asked.field)
+            drawn = corpus.draw(self.tokenizer, asked.sequences, asked.length, cell.seed, kind)
+            self._drawn[key] = self._checked(drawn)
+        return self._drawn[key]
+
+    def _calibrated_on(self, source: str) -> bool:
+        recipes: list[CalibrationRecipe] = [
+            each.calibration or self.study.calibration for each in self.study.objectives
+        ]
+        return source in {recipe.source for recipe in recipes}
+
+    def _text(self, source: str, field: str, count: int, length: int) -> Items:
+        key = ("text", source, count, length)
+        if key not in self._drawn:
+            corpus = Corpus.read(source, field, "text")
+            if corpus.ids and self._calibrated_on(source):
+                raise UsageError(f"text {source}: these ids are calibrated on, all of them; give others")
+            whole = not self._calibrated_on(source)
+            self._drawn[key] = self._checked(corpus.held_out(self.tokenizer, count, length, whole=whole))
+        return self._drawn[key]
+
+    def _questions(self, source: str, count: int, length: int) -> Items:
+        key = ("task", source, count, length)
+        if key not in self._drawn:
+            whole = not self._calibrated_on(source)
+            corpus = Corpus.read(source, role="task")
+            drawn = corpus.held_out(self.tokenizer, count, length, whole=whole, kind="questions")
+            self._drawn[key] = self._checked(drawn)
+        return self._drawn[key]
+
+    def _checked(self, items: Items) -> Items:
+        items.check(self.stack.model.config.get_text_config())
+        return items.on(self.spec.device)
+
+    # -- measuring ----------------------------------------------------------------------------------------------------
+
+    def _evaluator(
+        self, objective: Any, about: dict[str, Any], items: Items, stack: LayerStack, beside: dict[str, Any]
+    ) -> Evaluator:
+        return Evaluator(
+            stack,
+            objective,
+            items,
+            self.memo,
+            self._context(about, stack),
+            available_memory(self.spec.device) // 4,
+            on_cost=lambda cost: self.progress.advance(cost.layer_forwards),
+            executor=self.parts.executor,
+            beside=beside,
+        )
+
+    def _context(self, about: dict[str, Any], stack: LayerStack) -> str:
+        dtype, head = (EXACT, EXACT) if stack is self.exact else (self.precision.dtype, self.precision.head)
+        inputs = [self._fingerprint(stack), dtype, self.spec.device, head, self._versions]
+        return context(inputs, about, self.parts.described["executor"])
+
+    def _fingerprint(self, stack: LayerStack) -> str:
+        from lpk.core.pruning.models import fingerprint
+
+        if id(stack) not in self._fingerprints:
+            self._fingerprints[id(stack)] = fingerprint(stack.model)
+        return self._fingerprints[id(stack)]
+
+    @cached_property
+    def _fingerprints(self) -> dict[int, str]:
+        return {}
+
+    @cached_property
+    def _versions(self) -> dict[str, str]:
+        return {name: version(name) for name in ("lpk", "torch", "transformers")}
+
+
+class _Counted:
+    """A cell's items as a scorer sees them, counting how often they are passed over."""
+
+    def __init__(self, items: Items, losses_of: Any) -> None:
+        self.items, self.passes, self._losses_of = items, 0, losses_of
+
+    def batches(self) -> Iterator[Batch]:
+        self.passes += 1
+        return self.items.batches()
+
+    def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
+        return self._losses_of(masks, sequences)  # type: ignore[no-any-return]
+
+
+def _trials(cell: CellRecipe, budget: int, outcome: Outcome) -> Iterator[Trial]:
+    for trial, stopped in zip(outcome.trials, outcome.stopped(), strict=True):
+        yield Trial(
+            cell.model,
+            cell.objective,
+            cell.searcher,
+            budget,
+            cell.seed,
+            trial.step,
+            trial.mask.removed,
+            trial.sequences,
+            float(trial.loss),
+            stopped,
+        )
+
+
+def _error(loss: Loss) -> float | None:
+    """The standard error of a weighted mean over items; of shares it is sqrt(p (1 - p) / (n - 1))."""
+    count = len(loss.items)
+    if count < 2:
+        return None
+    whole = math.fsum(loss.weights)
+    squares = math.fsum((w / whole * (x - loss)) ** 2 for w, x in zip(loss.weights, loss.items, strict=True))
+    return math.sqrt(squares * count / (count - 1))

@@ -1,0 +1,228 @@
+"""What a study is asked to do: the keys of its YAML file, and the grid of searches that they span."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from lpk.core.errors import UsageError
+from lpk.core.pruning.parts import Parts, resolved
+from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Recipe, validated
+from lpk.core.registry import Registry
+
+
+class _Named(BaseModel):
+    """A mapping, or the one word that stands for it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelRecipe(_Named):
+    """A model, what to call it in tables, and how much to remove where that differs."""
+
+    model: str = Field(description="demo, a local directory, a hub id, or a .gguf file")
+    name: str = Field("", description="what tables call it; by default the last part of 'model'")
+    remove: tuple[Any, ...] = Field((), description="budgets for this model; by default the study's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_model(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.name or Path(self.model).name.removesuffix(".gguf")
+
+
+class ObjectiveRecipe(BaseModel):
+    """An objective with its options, and the calibration data that it is measured on."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="the objective's plugin")
+    label: str = Field("", alias="as", description="what tables call it; by default the plugin's name")
+    calibration: CalibrationRecipe | None = Field(None, description="by default the study's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def choice(self) -> Choice:
+        """The plugin and its options."""
+        return Choice.model_validate({"name": self.name, **(self.model_extra or {})})
+
+
+class SearcherRecipe(BaseModel):
+    """A searcher with its options, and the scorer that it is given."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="the searcher's plugin")
+    label: str = Field("", alias="as", description="what tables call it; by default the plugin's name")
+    scorer: Any = Field("default", description="a scorer, 'none', or by default the study's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def choice(self) -> Choice:
+        """The plugin and its options."""
+        return Choice.model_validate({"name": self.name, **(self.model_extra or {})})
+
+
+class TextRecipe(_Named):
+    """A text that perplexity is reported on."""
+
+    name: str = Field("perplexity", description="what tables call it")
+    source: str = Field(
+        "wikitext2", description="as for calibration; of a text that is calibrated on, the last quarter"
+    )
+    field: str = Field("text", description="the text field of a .jsonl file")
+    sequences: int = Field(16, ge=1, description="how many sequences")
+    length: int = Field(256, ge=2, description="tokens of each")
+
+
+class TaskRecipe(_Named):
+    """Multiple-choice questions that accuracy is reported on."""
+
+    name: str = Field(description="what tables call it")
+    source: str = Field(description="a .jsonl file of questions; of one that is calibrated on, the last quarter")
+    items: int = Field(200, ge=1, description="questions at most, evenly spaced")
+    length: int = Field(256, ge=2, description="tokens of an option with its prompt, at most")
+
+
+def _some(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+class StudyRecipe(BaseModel):
+    """A grid of searches, and what is measured of each mask that they return."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="lpk study")
+
+    title: str = Field("Layer redundancy study", description="the report's title")
+    models: Annotated[tuple[ModelRecipe, ...], BeforeValidator(_some)] = Field(
+        (ModelRecipe(model="demo", name="", remove=()),), min_length=1
+    )
+    objectives: Annotated[tuple[ObjectiveRecipe, ...], BeforeValidator(_some)] = Field(
+        (ObjectiveRecipe.model_validate("perplexity"),), min_length=1
+    )
+    searchers: Annotated[tuple[SearcherRecipe, ...], BeforeValidator(_some)] = Field(
+        (SearcherRecipe.model_validate("one-shot"), SearcherRecipe.model_validate("greedy")), min_length=1
+    )
+    scorer: Choice | None = Field(Choice(name="block-influence"), description="for searchers that name none")
+    remove: Annotated[tuple[Any, ...], BeforeValidator(_some)] = Field(("25%",), min_length=1, description="budgets")
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_some)] = Field(
+        (0,), min_length=1, description="each draws calibration items and seeds the searchers"
+    )
+    protect: Any = Field((0, -1), description="layers that are never removed")
+    calibration: CalibrationRecipe = CalibrationRecipe()
+    texts: Annotated[tuple[TextRecipe, ...], BeforeValidator(_some)] = Field(
+        (TextRecipe(),), min_length=1, description="what perplexity is reported on"
+    )
+    tasks: Annotated[tuple[TaskRecipe, ...], BeforeValidator(_some)] = Field((), description="for accuracy")
+    dtype: str = Field("auto", description="what searches run in; returned masks are measured in float32")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
+    allow: tuple[str, ...] = Field((), description="pickle, remote-code")
+
+    @classmethod
+    def read(cls, path: Path) -> StudyRecipe:
+        """Read a YAML file; files that it names are relative to where the command runs.
+
+        Raises:
+            UsageError: it is missing, no YAML, or a key or value is wrong.
+        """
+        study = validated(cls, Recipe.read(path), str(path))
+        for labels in (
+            [model.label for model in study.models],
+            [each.label or each.name for each in study.objectives],
+            [each.label or each.name for each in study.searchers],
+            [text.name for text in study.texts] + [task.name for task in study.tasks],
+        ):
+            twice = {label for label in labels if labels.count(label) > 1}
+            if twice:
+                raise UsageError(
+                    f"{path}: two are called {min(twice)!r}; tell them apart: give one of them 'as' or 'name'"
+                )
+        return study
+
+    def cells(self, registry: Registry) -> list[CellRecipe]:
+        """The grid, model by model, each cell checked.
+
+        Raises:
+            LpkError: a plugin, an option or a budget is wrong; for a whole study that is an error at its beginning.
+        """
+        return [
+            CellRecipe.of(self, registry, model, objective, searcher, remove, seed)
+            for model in self.models
+            for objective, seed, remove, searcher in itertools.product(
+                self.objectives, self.seeds, model.remove or self.remove, self.searchers
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class CellRecipe:
+    """One search of the grid.
+
+    Attributes:
+        model: what tables call the model, and so on.
+        recipe: what ``lpk run`` would be asked to do.
+    """
+
+    model: str
+    objective: str
+    searcher: str
+    seed: int
+    recipe: Recipe
+
+    @classmethod
+    def of(
+        cls,
+        study: StudyRecipe,
+        registry: Registry,
+        model: ModelRecipe,
+        objective: ObjectiveRecipe,
+        searcher: SearcherRecipe,
+        remove: Any,
+        seed: int,
+    ) -> CellRecipe:
+        """See :meth:`StudyRecipe.cells`."""
+        values: Mapping[str, Any] = {
+            "model": model.model,
+            "objective": objective.choice,
+            "scorer": study.scorer if searcher.scorer == "default" else searcher.scorer,
+            "searcher": searcher.choice,
+            "remove": remove,
+            "protect": study.protect,
+            "calibration": objective.calibration or study.calibration,
+            "dtype": study.dtype,
+            "device": study.device,
+            "seed": seed,
+            "allow": study.allow,
+        }
+        labels = model.label, objective.label or objective.name, searcher.label or searcher.name
+        recipe = Recipe.parse(values, f"cell {' '.join(labels)}")
+        return cls(*labels, seed, resolved(recipe, registry))
+
+    def key(self, asked: dict[str, Any]) -> str:
+        """A name for the cell's file: of the same search, and the same that is ``asked`` of its mask, the same."""
+        matters = json.dumps([self.recipe.model_dump(mode="json"), asked], sort_keys=True)
+        digest = hashlib.sha256(matters.encode()).hexdigest()[:10]
+        return f"{self.model}-{self.objective}-{self.recipe.remove}-{self.searcher}-{self.seed}-{digest}"
+
+    def parts(self, registry: Registry) -> Parts:
+        """The cell's plugins."""
+        return Parts.of(self.recipe, registry)

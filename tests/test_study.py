@@ -1,0 +1,199 @@
+"""Studies: a grid done once, resumed after SIGKILL, shared by processes, with what failed reported and the rest done."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Lpk, refused
+from test_resume import kill_when, rows
+
+from lpk.core.study.tables import Cell, Measure, Trial, read_csv
+from lpk.testing import tiny_model
+
+WORDS = [f"w{number}" for number in range(90)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model that has a tokenizer of 90 words, a text and questions."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("study")
+    tiny_model("llama", layers=8).save_pretrained(folder / "tiny")
+    vocabulary = {word: number for number, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", ":", *WORDS])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()  # type: ignore[assignment]
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>").save_pretrained(
+        folder / "tiny"
+    )
+    draw = random.Random(0)
+    (folder / "text.txt").write_text(" ".join(draw.choices(WORDS, k=1200)))
+    questions = [
+        {
+            "query": " ".join(draw.choices(WORDS, k=5)),
+            "choices": [" ".join(draw.choices(WORDS, k=k)) for k in (1, 3)],
+            "gold": n % 2,
+        }
+        for n in range(24)
+    ]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    return folder
+
+
+def study(folder: Path, name: str = "study", **changes: Any) -> Path:
+    values: dict[str, Any] = {
+        "models": "tiny",
+        "objectives": [
+            "perplexity",
+            {"name": "task-margin", "calibration": {"source": "questions.jsonl", "sequences": 6}},
+        ],
+        "searchers": ["one-shot", {"name": "one-shot", "as": "single-loss", "scorer": "none"}, "greedy"],
+        "remove": [2, 3],
+        "seeds": [0, 1],
+        "calibration": {"source": "text.txt", "sequences": 4, "length": 16},
+        "texts": {"source": "text.txt", "sequences": 5, "length": 16},
+        "tasks": {"name": "quiz", "source": "questions.jsonl", "items": 6},
+        **changes,
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path, lpk: Lpk) -> tuple[Path, dict[str, Any]]:
+    result = lpk("study", study(folder).name, "--json", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "runs" / "study", json.loads(result.stdout)
+
+
+def test_every_cell_is_searched_and_its_mask_measured_under_everything(done: tuple[Path, dict[str, Any]]) -> None:
+    out, said = done
+    cells, measures, trials = (read_csv(out / f"{kind.FILE}.csv", kind) for kind in (Cell, Measure, Trial))
+    assert said["cells"] == len(cells) == 2 * 3 * 2 * 2
+    assert said["failed"] == []
+    assert {(c.objective, c.searcher, c.budget, c.seed) for c in cells} == {
+        (objective, searcher, budget, seed)
+        for objective in ("perplexity", "task-margin")
+        for searcher in ("one-shot", "single-loss", "greedy")
+        for budget in (2, 3)
+        for seed in (0, 1)
+    }
+    assert all(cell.layer_forwards <= cell.naive_layer_forwards for cell in cells)
+    every = {("perplexity", "calibration"), ("task-margin", "calibration"), ("perplexity", "perplexity")}
+    every |= {("quiz", "accuracy"), ("quiz", "accuracy-normalised")}
+    for cell in cells:
+        assert not {0, 7} & set(cell.removed)
+        own = [m for m in measures if (m.objective, m.searcher, m.budget, m.seed) == _key(cell)]
+        assert {(m.measure, m.kind) for m in own} == every
+        (loss,) = [m.value for m in own if m.measure == cell.objective and m.kind == "calibration"]
+        assert loss == cell.calibration_loss
+        tried = [t for t in trials if (t.objective, t.searcher, t.budget, t.seed) == _key(cell)]
+        assert len({t.removed for t in tried}) == cell.masks
+        assert min(t.loss for t in tried if len(t.removed) == cell.budget) == pytest.approx(loss, abs=2e-2)
+    dense = [m for m in measures if m.searcher == "dense"]
+    assert {(m.measure, m.kind) for m in dense} == every
+    assert (out / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def _key(cell: Cell) -> tuple[str, str, int, int]:
+    return cell.objective, cell.searcher, cell.budget, cell.seed
+
+
+def test_parquet_says_what_csv_says(done: tuple[Path, dict[str, Any]]) -> None:
+    import pyarrow.parquet
+
+    out, _ = done
+    for kind in (Cell, Measure, Trial):
+        there = pyarrow.parquet.read_table(out / f"{kind.FILE}.parquet").to_pylist()
+        with (out / f"{kind.FILE}.csv").open() as file:
+            assert len(there) == len(list(csv.DictReader(file)))
+
+
+def test_a_loss_in_the_tables_is_what_lpk_run_finds(done: tuple[Path, dict[str, Any]], folder: Path, lpk: Lpk) -> None:
+    out, _ = done
+    run = lpk(
+        "run", "--model", "tiny", "--calibration", "text.txt", "--sequences", 4, "--length", 16, "--searcher", "greedy",
+        "--scorer", "none", "--remove", 3, "--seed", 1, "--json", cwd=folder,
+    )  # fmt: skip
+    result = json.loads(run.stdout)["run"]["result"]
+    (cell,) = [c for c in read_csv(out / "cells.csv", Cell) if _key(c) == ("perplexity", "greedy", 3, 1)]
+    assert list(cell.removed) == result["removed"]
+    assert cell.calibration_loss == result["calibration_loss"]["pruned"]
+
+
+def test_run_again_it_does_nothing_twice_and_writes_the_same(
+    done: tuple[Path, dict[str, Any]], folder: Path, lpk: Lpk
+) -> None:
+    out, _ = done
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix in (".csv", ".json", ".html")}
+    again = lpk("study", "study.yaml", "--json", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "Loading" not in again.stderr
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+def test_killed_or_done_by_several_processes_it_finds_the_same(
+    done: tuple[Path, dict[str, Any]], folder: Path, lpk: Lpk
+) -> None:
+    out, _ = done
+    killed, shared = study(folder, "killed"), study(folder, "shared")
+    command = [sys.executable, "-m", "lpk", "study", killed.name, "-q"]
+    there = folder / "runs" / "killed"
+    assert kill_when(command, lambda: rows(there) > 60, cwd=folder) == -9
+    for arguments in ([killed.name], [shared.name, "--jobs", 2]):
+        result = lpk("study", *arguments, "--json", cwd=folder)
+        assert result.returncode == 0, result.stderr
+        for kind in (Measure, Trial):
+            found = Path(json.loads(result.stdout)["directory"]) / f"{kind.FILE}.csv"
+            assert (folder / found).read_bytes() == (out / found.name).read_bytes()
+
+
+def test_a_cell_that_fails_is_reported_and_the_rest_is_done(folder: Path, lpk: Lpk) -> None:
+    path = study(
+        folder, "failing", remove=2, seeds=0, tasks=[], objectives="perplexity",
+        searchers=["one-shot", {"name": "exhaustive", "limit": 3}],
+    )  # fmt: skip
+    result = lpk("study", path.name, "--json", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert len(said["failed"]) == 1
+    assert "its limit is 3" in said["failed"][0]
+    cells = {cell.searcher: cell for cell in read_csv(folder / "runs" / "failing" / "cells.csv", Cell)}
+    assert (cells["one-shot"].status, cells["exhaustive"].status) == ("done", "failed")
+
+
+def test_the_plan_says_what_searches_cost_and_runs_nothing(folder: Path, lpk: Lpk) -> None:
+    planned = lpk("study", study(folder, "planned").name, "--dry-run", "--json", cwd=folder)
+    assert planned.returncode == 0, planned.stderr
+    said = json.loads(planned.stdout)
+    assert said["cells"] == 24
+    assert said["models"] == {"tiny": 8}
+    assert 0 < said["searchers"]["greedy"]["layer_forwards"] < said["searchers"]["greedy"]["naive"]
+    assert not (folder / "runs" / "planned").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"searcher": "greedy"}, "no key 'searcher'; did you mean 'searchers'?"),
+        ({"searchers": ["greddy"]}, "no searcher 'greddy'; did you mean 'greedy'?"),
+        ({"searchers": ["greedy", "greedy"]}, "two are called 'greedy'"),
+        ({"searchers": {"name": "greedy", "width": 3}}, "has no option 'width'"),
+        ({"remove": 40}, "--remove 40: wanted 1 to 6 layers"),
+        ({"objectives": "task-margin"}, "this objective is measured on questions, and here is text"),
+        ({"models": "nowhere"}, "model nowhere: no such directory"),
+    ],
+)
+def test_a_wrong_study_is_one_line(changes: dict[str, Any], said: str, folder: Path, lpk: Lpk) -> None:
+    refused(lpk("study", study(folder, "wrong", **changes).name, "-q", cwd=folder), 2, said)
