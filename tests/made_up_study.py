@@ -44,8 +44,10 @@ def tables(seed: int = 0, budgets: tuple[int, ...] = (5, 7)) -> tuple[list[Cell]
                         cost = int(COST[searcher] * budget / 7 * layers)
                         numbers = (cost // 40, cost // 5, cost, int(1.8 * cost), cost / 50 + random_.random())
                         cells.append(Cell(*_cell(key, layers), "done", "", removed, loss, *numbers))
-                        damage = 0.11 * budget + 0.15 * missed
-                        measures += _measures(key, damage, 1.5 * budget + missed, random_)
+                        damage = 0.06 * budget + 0.05 * missed + 0.2 * (objective != "perplexity")
+                        measures += _measures(
+                            key, damage, 1.2 * budget + missed + 3 * (objective == "perplexity"), random_
+                        )
                         trials += [
                             Trial(
                                 *key,

@@ -253,4 +253,4 @@ def _orders(n: int) -> Any:
 
 
 def _clip(rho: float) -> float:
-    return max(-1.0, min(1.0, rho))
+    return max(-1.0, min(1.0, round(rho, 12)))  # 1e-17 is no correlation

@@ -383,7 +383,8 @@ def decompose(
     """LMG shares of R^2: what each factor adds to a linear model of all factors, averaged over the orders of adding them.
 
     A draw belongs to its objective (the seed names other data under another one), so it is added after it. In a
-    balanced design a share is the factor's sum of squares over the total, whatever the order. ``chance`` is what pure
+    balanced design a share is the factor's sum of squares over the total, whatever the order; ``budget_aside`` is its
+    part of what the budget does not explain. ``chance`` is what pure
     noise would give a factor with so many levels, df / (n - 1); ``adjusted`` takes it off (epsilon squared: share -
     df (1 - R^2) / df of the rest), and can be negative. p: the share against its values when the outcome is permuted
     within the cells that differ in this factor only. The interval is a bootstrap of the main effects' residuals (made
@@ -419,6 +420,7 @@ def decompose(
     share, degrees = shares(y), inference.shapley(varied, model.degrees, NESTED)
     r2, left = float(model.explained(mains, y)), len(y) - 1 - model.degrees(mains)
     intervals = _residual_bootstrap(model, mains, y, left, shares) if left else {}
+    aside = 1 - float(share.get("budget", 0))
     factors = []
     for name in varied:
         strata = [tuple(plain[other][i] for other in FACTORS if other != name) for i in range(len(y))]
@@ -428,6 +430,7 @@ def decompose(
                 "factor": name,
                 "levels": len(set(levels[name])),
                 "share": float(share[name]),
+                "budget_aside": float(share[name] / aside) if name != "budget" and aside > SAME_LOSS else None,
                 "interval": intervals.get(name),
                 "chance": degrees[name] / (len(y) - 1),
                 "adjusted": float(share[name]) - degrees[name] * (1 - r2) / left if left else None,
