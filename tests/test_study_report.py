@@ -1,0 +1,266 @@
+"""The report of a study: one file that needs nothing else, looked at in a real browser where there is one."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import made_up_study
+import pytest
+
+from lpk.core.study import figures, report
+
+FIGURES = ("masks", "ranks", "spread", "overlap", "cost", "variance")
+HOSTILE = "<script>alert('no')</script>"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A report of the made-up study, with a model whose name is an attack."""
+    where: Path = tmp_path_factory.mktemp("study")
+    cells, measures, trials = made_up_study.tables(budgets=(5,))
+    cells, measures, trials = ([_rename(row) for row in rows] for rows in (cells, measures, trials))
+    failed = replace(cells[0], status="failed", error=HOSTILE, seed=7, removed=(), calibration_loss=None)
+    assert report.write(where, made_up_study.STUDY, [*cells, failed], measures, trials) == where / "report.html"
+    return where
+
+
+def _rename(row):
+    return replace(row, model=HOSTILE) if row.model == "made-up-b" else row
+
+
+@pytest.fixture(scope="module")
+def page(folder) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """What a page would load, and which of its tags are left open."""
+
+    VOID = frozenset({"meta", "link", "path", "rect", "br", "img"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes) -> None:
+        self.loads += [value for name, value in attributes if name in ("src", "href", "data", "srcset")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+
+def test_everything_is_written(folder) -> None:
+    names = {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "json")}
+    assert {file.name for file in (folder / "figures").iterdir()} == names
+    found = json.loads((folder / "statistics.json").read_text())
+    assert found["cells"] == {"done": 56, "failed": 1}
+    for name in FIGURES:
+        assert ET.parse(folder / "figures" / f"{name}.svg").getroot().tag.endswith("svg")
+        assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert json.loads((folder / "figures" / f"{name}.json").read_text())["panels"]
+
+
+def test_the_same_tables_give_the_same_bytes(folder, tmp_path) -> None:
+    cells, measures, trials = ([_rename(row) for row in rows] for rows in made_up_study.tables(budgets=(5,)))
+    failed = replace(cells[0], status="failed", error=HOSTILE, seed=7, removed=(), calibration_loss=None)
+    report.write(tmp_path, made_up_study.STUDY, [*cells, failed], measures, trials)
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            assert (tmp_path / file.relative_to(folder)).read_bytes() == file.read_bytes(), file.name
+
+
+def test_it_loads_nothing_and_is_well_formed(page) -> None:
+    parsed = Page(page)
+    assert parsed.open == []
+    assert all(load.startswith("#") or load == "data:," for load in parsed.loads)
+    assert not re.search(r"@import|url\(", page)
+    assert {load[1:] for load in parsed.loads if load.startswith("#")} <= set(re.findall(r'id="([^"]+)"', page))
+
+
+def test_what_is_not_ours_is_escaped(page) -> None:
+    assert HOSTILE not in page
+    assert "&lt;script&gt;alert(&#39;no&#39;)&lt;/script&gt;" in page
+
+
+def test_the_words_follow_the_numbers(folder, page) -> None:
+    """Every finding's count of significant tests is that of statistics.json, and all failed cells are named."""
+    found = json.loads((folder / "statistics.json").read_text())
+    for family, question in (
+        ("overlap", "Do the removed"),
+        ("rank_agreement", "Does perplexity"),
+        ("cost", "Does a dearer"),
+    ):
+        said = re.search(re.escape(question) + r".*?<span class=\"verdict\">(\d+) of (\d+) tests", page)
+        assert said
+        assert int(said[1]) == sum(row["verdict"] == "significant" for row in found[family])
+        assert int(said[2]) == len(found[family])
+    assert "1 failed" in page
+    lowest = min(found["rank_agreement"], key=lambda row: row["rho"])
+    assert f"rho is from {report.number(lowest['rho'], 2)} to" in page
+
+
+def test_other_numbers_give_other_words() -> None:
+    """With masks that only the searcher decides, the page says that the objective was not shown to matter."""
+    cells, measures, trials = made_up_study.tables(budgets=(5,))
+    own = {name: tuple(range(1 + 2 * i, 6 + 2 * i)) for i, name in enumerate(made_up_study.SEARCHERS)}
+    cells = [replace(cell, removed=own[cell.searcher]) for cell in cells]
+    found = report.analyse(cells, measures, trials)
+    said = report.summary(found)[0]
+    assert said["verdict"] == "0 of 2 tests significant"
+    assert "In 0 of 2 groups" in said["lead"]
+
+
+def test_nothing_done_is_a_page_too(tmp_path) -> None:
+    cell = made_up_study.tables()[0][0]
+    failed = replace(cell, status="failed", error="no room", removed=(), calibration_loss=None)
+    text = report.write(tmp_path, {}, [failed], [], []).read_text()
+    assert "too few cells are done" in text
+    assert "no room" in text
+    assert report.write(tmp_path / "none", {}, [], [], []).exists()
+
+
+def test_one_searcher_one_objective_is_a_page(tmp_path) -> None:
+    """The smallest study: one cell with nothing to compare, and one with no accuracy."""
+    cells, measures, _ = made_up_study.tables()
+    only = [measure for measure in measures if measure.kind == "perplexity"]
+    mine = [measure for measure in only if (measure.objective, measure.searcher) == ("perplexity", "greedy")]
+    some = [cell for cell in cells if (cell.objective, cell.searcher) == ("perplexity", "greedy")]
+    text = report.write(tmp_path, {"title": "Small"}, some, mine, []).read_text()
+    assert "one objective: nothing to compare" in text
+    Page(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (1234.5, 3, "1,234"),
+        (0.01234, 2, "0.012"),
+        (-0.5, 3, "\u22120.500"),
+        (0.0, 3, "0"),
+        (None, 3, "\u2013"),
+        (2e-17, 3, "0"),
+    ],
+)
+def test_numbers(value, digits, text) -> None:
+    assert report.number(value, digits) == text
+
+
+def test_axes() -> None:
+    axis = report.Axis.over([3.0, 3.4], 100, 0)
+    assert axis.at(axis.low) == 100
+    assert axis.at(axis.high) == 0
+    assert 3 <= len(axis.ticks) <= 7
+    wide = report.Axis.over([10, 100_000], 0, 50, log=True)
+    assert wide.ticks == (10, 100, 1_000, 10_000, 100_000)
+    steps = [b - a for a, b in pairwise(wide.at(tick) for tick in wide.ticks)]
+    assert max(steps) - min(steps) < 0.05
+    assert len(report.Axis.over([20, 41], 0, 50, log=True).ticks) >= 3
+    assert report.Axis.over([2, 2], 0, 50).ticks
+
+
+def test_searchers_are_told_apart() -> None:
+    assert len(set(figures.styles([str(i) for i in range(24)]).values())) == 24
+    assert len(report.MARKERS) == len(figures.MARKERS)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium: skipped only where none is installed."""
+    selenium = pytest.importorskip("selenium.webdriver", reason="the browser's tests need selenium")
+    from selenium.webdriver.chrome.service import Service
+
+    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("no Chromium with chromedriver here (Debian: apt-get install chromium chromium-driver)")
+    options = selenium.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = selenium.Chrome(options=options, service=Service(driver))
+    yield opened
+    opened.quit()
+
+
+def _show(browser, folder: Path, width: int) -> None:
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get((folder / "report.html").as_uri())
+
+
+@pytest.mark.parametrize("width", [375, 768, 1280])
+def test_no_error_no_request_no_overflow(browser, folder, width) -> None:
+    browser.get_log("performance")
+    _show(browser, folder, width)
+    assert browser.get_log("browser") == []
+    sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"]
+    assert all(url.startswith(("file:", "data:")) for url in urls)
+    assert any(url.endswith("report.html") for url in urls)
+    script = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    needed, there = browser.execute_script(script)
+    assert needed <= there <= width  # less by the scroll bar's width, where there is one
+    assert there >= width - 20
+
+
+def test_tables_sort_by_click_and_key(browser, folder) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    _show(browser, folder, 1280)
+    table = browser.find_element(By.CSS_SELECTOR, "#tables table")
+    heads = table.find_elements(By.TAG_NAME, "th")
+    place = [head.get_attribute("data-heading") for head in heads].index("calibration loss")
+
+    def column() -> list[float]:
+        script = "return [...arguments[0].tBodies[0].rows].map(row => Number(row.cells[arguments[1]].dataset.sort))"
+        found: list[float] = browser.execute_script(script, table, place)
+        return found
+
+    before = column()
+    browser.execute_script("arguments[0].querySelector('button').click()", heads[place])
+    assert column() == sorted(before) != before
+    assert heads[place].get_attribute("aria-sort") == "ascending"
+    heads[place].find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    assert column() == sorted(before, reverse=True)
+    assert heads[place].get_attribute("aria-sort") == "descending"
+    browser.execute_script("arguments[0].querySelector('button').click()", heads[0])
+    assert [head.get_attribute("aria-sort") for head in heads].count("none") == len(heads) - 1
+
+
+def test_tooltips(browser, folder) -> None:
+    _show(browser, folder, 375)
+    script = """
+        const mark = document.querySelector('.mark'); mark.scrollIntoView({block: 'center'}); mark.focus();
+        return new Promise(done => setTimeout(() => { mark.blur(); mark.focus(); const tip = document.getElementById('tip');
+            const box = tip.getBoundingClientRect();
+            done([tip.textContent, mark.dataset.tip, getComputedStyle(tip).visibility, box.left, box.right]); }, 100));
+    """
+    said, meant, visible, left, right = browser.execute_script(script)
+    assert said == meant != ""
+    assert visible == "visible"
+    assert 0 <= left < right <= 375
+
+
+def test_dark_is_dark(browser, folder) -> None:
+    for scheme, ground in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 24, 28)")):
+        feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+        _show(browser, folder, 1280)
+        assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == ground
