@@ -341,8 +341,16 @@ def test_experts_are_read_either_way_round() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Streamed models
+# Less than float32, and streamed models
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scorer", "options"), SCORERS, ids=str)
+def test_scores_of_a_model_in_bfloat16_are_near_those_in_float32(scorer: str, options: dict[str, Any]) -> None:
+    exact = score(scorer, LayerStack(tiny_model()), ragged(), **options).layers
+    rough = score(scorer, LayerStack(tiny_model().bfloat16()), ragged(), **options).layers
+    # Sums of magnitudes average the rounding of 8 bits away; a gate's slope, squared, is a difference of large terms.
+    assert rough == pytest.approx(exact, rel=0.1 if scorer == "gates" else 0.02)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""Second-order cost of removing layers together, from gates (2026, "Block removal ... constrained binary optimization").
+"""Second-order cost of removing layers together, from gates (2026, "Block removal for LLMs through constrained binary
+optimization", arXiv 2602.00161).
 
 A gate a_l scales what layer l adds to the stream: x^(l+1) = x^(l) + a_l (layer(x^(l)) - x^(l)); at 1 it is the dense
 model, at 0 the layer is gone.
