@@ -206,10 +206,12 @@ class LayerStack:
                 targets = row.ids[:, 1:].where(row.predicted(), -100)
                 (slope,) = torch.autograd.grad(cross_entropy(logits[0], targets[0], ignore_index=-100), last)
             del logits
-            for index in reversed(range(self.layers)):
-                slope_after = slope
-                slope, weights = self._slopes(index, states[index], start, slope_after)
-                yield LayerGradient(index, states[index], states.pop(), slope_after, weights)
+            backwards = range(self.layers)[::-1]
+            with self.running(backwards):
+                for index in backwards:
+                    slope_after = slope
+                    slope, weights = self._slopes(index, states[index], start, slope_after)
+                    yield LayerGradient(index, states[index], states.pop(), slope_after, weights)
 
     def _slopes(self, index: int, entering: Tensor, start: Start, after: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The gradients at a layer's input and of its parameters, from that at its output."""
@@ -217,12 +219,15 @@ class LayerStack:
 
         with torch.inference_mode(False), torch.enable_grad():
             hidden = entering.detach().requires_grad_()
-            output = self.layer(index, hidden, start)
-            parameters = {name: p for name, p in self.modules[index].named_parameters() if p.requires_grad}
-            slope, *slopes = torch.autograd.grad(output, [hidden, *parameters.values()], after, allow_unused=True)
-        found = zip(parameters, slopes, strict=True)
+            # Tensors of our own over the same memory: a streamed layer's parameters ask for no gradient.
+            held = {name: w.requires_grad_() for name, w in self.weights(index).items() if w.is_floating_point()}
+            args, kwargs = start.calls[index]
+            output = torch.func.functional_call(self.modules[index], held, (hidden, *args), kwargs)
+            output = output[0] if self._gives_tuple else output
+            slope, *slopes = torch.autograd.grad(output, [hidden, *held.values()], after, allow_unused=True)
         return slope, {
-            name: parameters[name].new_zeros(()).expand_as(parameters[name]) if s is None else s for name, s in found
+            name: w.new_zeros(()).expand_as(w) if s is None else s
+            for (name, w), s in zip(held.items(), slopes, strict=True)
         }
 
     def logits(self, batch: Batch, hidden: Tensor, positions: slice) -> Tensor:
