@@ -49,6 +49,9 @@ def test_scores_of_runs_come_from_pairs() -> None:
     assert scores.layers == (1, 1, 1)
     assert scores.runs == ((1, 4, 9), (1, 4), (1,))
     assert scores.run(1, 2) == 4
+    assert scores.similarity == ()
+    alike = [[10 * min(a, b) + max(a, b) for b in range(4)] for a in range(4)]
+    assert LayerScores.from_pairs(alike, alike).similarity == ((0, 1, 2), (1, 11, 12), (2, 12, 22))
 
 
 def test_windows_keep_clear_of_protected_layers() -> None:

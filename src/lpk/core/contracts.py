@@ -212,11 +212,15 @@ class LayerScores:
         return self.runs[start][length - 1]
 
     @classmethod
-    def from_pairs(cls, between: Sequence[Sequence[float]]) -> LayerScores:
-        """From distances between states: ``between[a][b]`` lies between the inputs of layers ``a`` and ``b``, a < b."""
+    def from_pairs(cls, between: Sequence[Sequence[float]], alike: Sequence[Sequence[float]] = ()) -> LayerScores:
+        """From distances between states: ``between[a][b]`` lies between the inputs of layers ``a`` and ``b``, a < b.
+
+        ``alike`` says the same of states as ``similarity`` does of layers: two layers are as alike as their inputs.
+        """
         last = len(between) - 1
         runs = tuple(tuple(float(between[start][end]) for end in range(start + 1, last + 1)) for start in range(last))
-        return cls(layers=tuple(run[0] for run in runs), runs=runs)
+        similarity = tuple(tuple(map(float, row[:-1])) for row in alike[:-1])
+        return cls(layers=tuple(run[0] for run in runs), runs=runs, similarity=similarity)
 
 
 class Scorer(Plugin[OptionsT]):

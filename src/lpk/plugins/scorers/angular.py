@@ -36,7 +36,8 @@ class Angular(Scorer[AngularOptions]):
             positions = self._positions(batch)
             sums += [each.arccos().sum(-1) / pi for each in cosines(stack.states(batch), positions)]
             tokens += int(positions.sum())
-        return LayerScores.from_pairs((torch.stack(sums).sum(0) / tokens).tolist())
+        angles = torch.stack(sums).sum(0) / tokens
+        return LayerScores.from_pairs(angles.tolist(), (1 - angles).tolist())
 
     def _positions(self, batch: Batch) -> Tensor:
         """(sequences, tokens), bool."""

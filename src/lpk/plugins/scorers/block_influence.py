@@ -16,15 +16,10 @@ from lpk.core.contracts import Calibration, Component, LayerScores, Options, Sco
 
 class BlockInfluence(Scorer[Options]):
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
-        import torch
+        from lpk.core.pruning.similarity import mean_cosines
 
-        from lpk.core.pruning.similarity import cosines
-
-        sums, tokens = [], 0
-        for batch in calibration.batches():
-            sums += [each.sum(-1) for each in cosines(stack.states(batch), batch.real())]
-            tokens += int(batch.lengths.sum())
-        return LayerScores.from_pairs((1 - torch.stack(sums).sum(0) / tokens).tolist())
+        alike = mean_cosines(stack, calibration)
+        return LayerScores.from_pairs((1 - alike).tolist(), alike.tolist())
 
 
 @hookimpl
