@@ -309,6 +309,30 @@ def test_what_a_search_cannot_do_is_said(name: str, options: dict[str, Any], wor
         search(name, problem, quadratic(0, 26), **options)
 
 
+@pytest.mark.parametrize(
+    ("layers", "options", "expected"),
+    [
+        (10, {}, ["enumerated"]),
+        (10, {"limit": 9}, ["proven"]),
+        (26, {"limit": 9, "nodes": 1}, ["proven", "annealed"]),
+        (51, {}, ["annealed"]),
+    ],
+)
+def test_which_solver_is_asked(
+    layers: int, options: dict[str, Any], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lpk.plugins.searchers import cbo
+
+    asked = []
+    for name in ("enumerated", "proven", "annealed"):
+        solver = getattr(cbo, name)
+        monkeypatch.setattr(cbo, name, lambda *given, name=name, solver=solver: (asked.append(name), solver(*given))[1])
+    problem = Problem(layers, layers // 2)
+    outcome = search("cbo", problem, quadratic(0, layers), **options)
+    assert asked == expected
+    assert len(set(at_budget(outcome, problem))) == 5
+
+
 def test_a_plan_of_the_gradient_variant_needs_no_scores_yet() -> None:
     from lpk.core.pruning.search import made_up_scores
 

@@ -52,7 +52,7 @@ def enumerated(matrix: Matrix, size: int, count: int = 1) -> list[Chosen]:
     return [chosen for _, chosen in best]
 
 
-def proven(matrix: Matrix, size: int, count: int = 1, nodes: int = 500) -> list[Chosen] | None:
+def proven(matrix: Matrix, size: int, count: int = 1, nodes: int = 100) -> list[Chosen] | None:
     """The same by branch and bound, each next best by cutting off those before; None if one takes more than ``nodes``.
 
     Nodes, not seconds: on a busy machine the answer is the same. Equal to within a millionth of the largest entry, what
