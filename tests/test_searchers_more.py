@@ -94,7 +94,7 @@ WAYS: list[tuple[str, dict[str, Any]]] = [
     ("cbo", {"solver": "milp", "solutions": 3}),
     ("cbo", {"solver": "annealing"}),
     ("fast-block-select", {"segments": "losses", "top": 1, "alternatives": 2}),
-    ("annealing", {"batch": 1, "hot": 5, "steps": 30}),
+    ("annealing", {"batch": 4, "hot": 5, "steps": 30}),
     ("swap", {"start": "random", "improvement": "first", "batch": 3}),
 ]
 
@@ -330,7 +330,7 @@ def test_which_solver_is_asked(
     problem = Problem(layers, layers // 2)
     outcome = search("cbo", problem, quadratic(0, layers), **options)
     assert asked == expected
-    assert len(set(at_budget(outcome, problem))) == 5
+    assert len(set(at_budget(outcome, problem))) == 20
 
 
 def test_a_plan_of_the_gradient_variant_needs_no_scores_yet() -> None:
@@ -339,7 +339,7 @@ def test_a_plan_of_the_gradient_variant_needs_no_scores_yet() -> None:
     searcher: Any = installed().find("searcher", "cbo").create({"variant": "gradient"})
     planned = forecast(searcher, Problem(12, 4, scores=made_up_scores(12)), 100, 60)
     assert planned is not None
-    assert len(planned.masks) == 5
+    assert len(planned.masks) == 20
 
 
 # Fast-Block-Select ----------------------------------------------------------------------------------------------------

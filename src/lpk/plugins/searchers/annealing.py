@@ -2,8 +2,9 @@
 
 A mask that is worse by d replaces the current one with probability exp(-d / T). T falls geometrically from ``hot`` to
 ``cold`` times the spread of losses, which is measured at the start: the standard deviation over the first mask (the
-scorer's lowest layers, else a random mask) and ``probes`` random swaps of it. Proposals are measured ``batch`` at a time,
-so that they share layers, and the first accepted is taken. No mask is measured twice.
+scorer's lowest layers, else a random mask) and ``probes`` random swaps of it. With ``batch`` several proposals are measured
+at once, so that they share layers; the first accepted is taken and the others are forgone, though measured. So 8 at once
+took a seventh fewer layer-forwards on six tiny models, and found the optimum half as often. No mask is measured twice.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from lpk.core.pruning.proposals import drawn, swapped
 
 class AnnealingOptions(Options):
     steps: int = Field(160, ge=0, description="how many swaps to propose after the start")
-    hot: float = Field(0.5, gt=0, description="the first temperature, in spreads of the losses at the start")
+    hot: float = Field(1.0, gt=0, description="the first temperature, in spreads of the losses at the start")
     cold: float = Field(0.01, gt=0, description="the last temperature, in the same unit")
-    batch: int = Field(4, ge=1, description="how many proposals to measure at once")
+    batch: int = Field(1, ge=1, description="how many proposals to measure at once")
     probes: int = Field(8, ge=1, description="how many swaps of the first mask to measure the spread on")
 
 

@@ -13,7 +13,8 @@ long as 475 evaluations, where 30 layers have 465 such masks.
 
 The paper enumerates all sets, on a GPU. Here ``auto`` does so up to ``limit`` of them, then has HiGHS prove the best ones
 (:mod:`lpk.core.pruning.quadratic`), and anneals where that takes too many nodes or there are more than 50 layers. The model is only a model, and the paper
-found a better mask at its 17th lowest energy than at its lowest: so the best ``solutions`` are measured.
+found a better mask at its 17th lowest energy than at its lowest: so the best ``solutions`` are measured. On six tiny models
+(benchmarks/regret.py) the best of 20 was 0.3 standard deviations above the optimum, the first 1.9.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class CBOOptions(Options):
     solver: Literal["auto", "enumerate", "milp", "annealing"] = Field("auto", description="of the quadratic problem")
     limit: int = Field(5_000_000, ge=1, description="enumerate no more sets than this")
     nodes: int = Field(100, ge=1, description="branch-and-bound nodes that HiGHS may take for each solution")
-    solutions: int = Field(5, ge=1, description="how many of the lowest energies are measured")
+    solutions: int = Field(20, ge=1, description="how many of the lowest energies are measured")
 
 
 class CBO(Searcher[CBOOptions]):
