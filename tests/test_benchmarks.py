@@ -26,6 +26,11 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
             [*SEARCH, "--sequences", "4", "--generations", "2", "--offspring", "4"],
             "layer_forwards_to_that_loss",
         ),
+        (
+            "regret",
+            ["--layers", "7", "--remove", "2", "--architectures", "llama", "--scorer", "angular"],
+            "swap start=scores, angular",
+        ),
     ],
 )
 def test_a_small_benchmark_leaves_its_figures(
@@ -46,3 +51,9 @@ def test_a_small_benchmark_leaves_its_figures(
         assert figures["float32"]["NLL: lpk"]["off"] < 1e-5
     if name == "greedy":
         assert figures["lpk: greedy, racing off"]["order"] == figures["naive loop, float32"]["order"]
+    if name == "regret":
+        searches = {title: part for title, part in figures["searches"].items() if "refused" not in part}
+        assert searches["exhaustive"]["share_of_optima_found"] == searches["exhaustive"]["mean_regret"] + 1 == 1
+        assert searches["exhaustive"]["masks"] == 10
+        assert all(part["mean_regret"] >= 0 for part in searches.values())
+        assert {"genetic", "cbo", "fast-block-select", "annealing", "swap"} <= set(searches)

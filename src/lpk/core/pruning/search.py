@@ -104,7 +104,8 @@ def _check(name: str, problem: Problem, masks: Sequence[LayerMask], sequences: i
 def made_up_scores(layers: int) -> LayerScores:
     """Scores of no meaning, for planning what has no scores yet."""
     upto = list(itertools.accumulate((1 + math.sin(12.9898 * layer) for layer in range(layers)), initial=0.0))
-    return LayerScores.from_pairs([[abs(end - begin) for end in upto] for begin in upto])
+    scores = LayerScores.from_pairs([[abs(end - begin) for end in upto] for begin in upto])
+    return replace(scores, interaction=tuple(tuple(a * b for b in scores.layers) for a in scores.layers))
 
 
 class Tally:
