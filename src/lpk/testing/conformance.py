@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -116,6 +116,8 @@ def _problems(folder: str, seed: int = 0) -> Iterator[Problem]:
     for number, (layers, budget, protected) in enumerate(_PROBLEMS):
         importance = [math.cos(5 * layer) + 2 for layer in range(layers + 1)]
         scores = LayerScores.from_pairs([[sum(importance[a:b]) for b in range(layers + 1)] for a in range(layers + 1)])
+        alike = tuple(tuple(math.cos(0.4 * (a - b)) for b in range(layers)) for a in range(layers))
+        scores = replace(scores, similarity=alike)
         workspace = Path(folder) / str(number)
         workspace.mkdir(exist_ok=True)
         yield Problem(layers, budget, frozenset(protected), scores, _SEQUENCES, seed, workspace)
