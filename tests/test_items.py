@@ -226,3 +226,13 @@ def test_a_mixture_is_the_weighted_sum_of_its_parts_measured_in_one_pass(
     assert spent == 2 * (28 + 30)  # the mask, and the dense model for KL; the parts themselves were remembered
     assert memo.cost().layer_forwards == spent
     assert math.isfinite(loss)
+
+
+def test_gradients_on_a_question_are_those_of_its_right_answer(
+    model: LayerStack, tokenizer: Any, tmp_path: Path
+) -> None:
+    corpus = Corpus.read(written(tmp_path, QUESTIONS))
+    (question,) = list(corpus.draw(tokenizer, 3, 64, 0, "questions").batches())[1:2]
+    (answer,) = list(corpus.draw(tokenizer, 3, 64, 0, "answers").batches())[1:2]
+    last = [next(model.gradients(batch)) for batch in (question, answer)]
+    assert torch.equal(last[0].hidden, last[1].hidden)

@@ -178,7 +178,7 @@ class Stack(Protocol):
     def gradients(self, batch: Batch) -> Iterator[LayerGradient]:
         """For each sequence by itself, without padding: of each layer of the dense model, the last layer first.
 
-        One layer's gradients are held at a time.
+        Of a question's options that is the right one alone. One layer's gradients are held at a time.
 
         Raises:
             UsageError: the model's layers cannot be run one by one.

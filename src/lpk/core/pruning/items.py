@@ -220,9 +220,12 @@ class Together:
     tokens: int
 
     def batches(self) -> Iterator[Batch]:
-        """The items in order; what makes a question of several sequences is left behind."""
+        """The items in order; a question stays a batch by itself."""
         rows: list[Batch] = []
         for batch in self.items.batches():
+            if batch.question is not None:
+                yield batch
+                continue
             together = [*rows, batch]
             width = max(row.ids.shape[1] for row in together)
             if rows and sum(len(row.ids) for row in together) * width > self.tokens:

@@ -286,14 +286,15 @@ class _Run:
             return
         path, described = self.out / "scores.json", self.parts.described["scorer"]
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        if found and found["scorer"] == described:
-            scores = LayerScores(tuple(found["layers"]), tuple(map(tuple, found["runs"])))
+        if found and found["scorer"] == described and "interaction" in found:
+            matrices = (tuple(map(tuple, found[name])) for name in ("runs", "similarity", "interaction"))
+            scores = LayerScores(tuple(found["layers"]), *matrices)
         else:
             blamed = blaming(f"scorer {described['name']}")
             with self._stage("score", f"Scoring layers: {described['name']}"), torch.inference_mode(), blamed:
                 scores = self.parts.scorer.score(self.stack, self._scored())
             check_scores(described["name"], scores, self.stack.layers)
-            write_json(path, {"scorer": described, "layers": scores.layers, "runs": scores.runs})
+            write_json(path, {"scorer": described, **vars(scores)})
         self.problem = replace(self.problem, scores=scores)
 
     def _scored(self) -> Calibration:

@@ -105,7 +105,9 @@ def made_up_scores(layers: int) -> LayerScores:
     """Scores of no meaning, for planning what has no scores yet."""
     upto = list(itertools.accumulate((1 + math.sin(12.9898 * layer) for layer in range(layers)), initial=0.0))
     scores = LayerScores.from_pairs([[abs(end - begin) for end in upto] for begin in upto])
-    return replace(scores, interaction=tuple(tuple(a * b for b in scores.layers) for a in scores.layers))
+    near = tuple(tuple(1 / (1 + abs(one - other)) for other in range(layers)) for one in range(layers))
+    interaction = tuple(tuple(a * b for b in scores.layers) for a in scores.layers)
+    return replace(scores, similarity=near, interaction=interaction)
 
 
 class Tally:

@@ -192,7 +192,10 @@ class LayerStack:
 
         if not self.shares_prefixes:
             raise UsageError(f"{type(self.model).__name__}: gradients need layers that can be run one by one")
-        for row in _rows(batch):
+        asked = list(_rows(batch))
+        if batch.question is not None:  # of a question, the right answer's likelihood
+            asked = [asked[batch.question.gold]]
+        for row in asked:
             with torch.inference_mode(False), torch.no_grad():  # autograd takes no tensor of inference mode
                 scored = None if row.scored is None else row.scored.clone()
                 row = Batch(row.ids.clone(), row.lengths.clone(), scored)  # noqa: PLW2901
