@@ -382,7 +382,7 @@ def tables(found: Found, measures: Sequence[Measure], every: Sequence[Outcome]) 
             _text("searcher"),
             _number("seed", "draw", str),
             _text("removed", "layers removed"),
-            _number("loss", "calibration loss"),
+            _number("loss", "calibration loss", _loss),
             _number("regret"),
             _number("perplexity"),
             _number("accuracy", "accuracy (%)"),
@@ -471,7 +471,7 @@ def tables(found: Found, measures: Sequence[Measure], every: Sequence[Outcome]) 
             _number("naive_layer_forwards", "by whole forwards", _whole),
             _number("masks", show=_whole),
             _number("seconds"),
-            _number("calibration_loss", "calibration loss", lambda v: number(v, 4)),
+            _number("calibration_loss", "calibration loss", _loss),
             _number("perplexity"),
             _number("accuracy", "accuracy (%)"),
             ("front", lambda row: "yes" if row["front"] else "", None),
@@ -526,6 +526,10 @@ def _changed(name: str) -> Column:
 
 def _whole(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def _loss(value: float) -> str:
+    return number(value, 4)
 
 
 def _rounded(value: Any) -> Any:
