@@ -123,7 +123,7 @@ def test_other_numbers_give_other_words() -> None:
     found = report.analyse(cells, measures, trials)
     said = report.summary(found)[0]
     assert said["verdict"] == "0 of 2 tests significant"
-    assert "In 0 of 2 groups" in said["lead"]
+    assert "in 0 of 2 groups" in said["lead"]
 
 
 def test_nothing_done_is_a_page_too(tmp_path) -> None:

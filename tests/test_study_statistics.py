@@ -316,7 +316,7 @@ def test_regret_knows_the_trials() -> None:
 
 
 def test_the_papers_searchers_against_one_shot() -> None:
-    """The margins of Table 1: GA is worse than one-shot on its own loss in 4 of 6, fast-block-select is one-shot."""
+    """The margins of Table 1: GA is worse than one-shot on its own loss in 3 of 6, fast-block-select is one-shot."""
     cells = [
         cell(searcher, budget=budget, model=model, loss=loss)
         for (model, budget), losses in MARGIN.items()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
-from itertools import permutations, product
+from itertools import permutations
 from typing import Any
 
 #: Below this a corrected p-value is called significant.
@@ -139,10 +139,10 @@ def permuted_within(strata: Sequence[Hashable]) -> tuple[Any, bool]:
     members = list(groups.values())
     count = math.prod(math.factorial(len(group)) for group in members)
     if count <= EXACT:
-        orders = np.tile(np.arange(len(strata)), (count, 1))
-        for row, chosen in enumerate(product(*(permutations(group) for group in members))):
-            for group, order in zip(members, chosen, strict=True):
-                orders[row, group] = order
+        orders, turn = np.tile(np.arange(len(strata)), (count, 1)), np.arange(count)
+        for group in members:  # a row's number, read digit by digit in the mixed base of the groups' factorials
+            turn, digit = np.divmod(turn, math.factorial(len(group)))
+            orders[:, group] = np.array(list(permutations(group)))[digit]
         return orders, True
     generator = np.random.default_rng(0)
     orders = np.tile(np.arange(len(strata)), (RESAMPLES, 1))

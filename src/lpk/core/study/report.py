@@ -207,7 +207,7 @@ def _say_masks(found: Found) -> Found | None:
         f"{number(row['difference'], 2)}{_between(row['interval'])}, {_test(row)}."
         for row in rows
     ]
-    lead = f"In {_count(rows)} groups of model and budget, masks of one objective are more alike than masks of two."
+    lead = f"Masks of one objective are significantly more alike than masks of two in {_count(rows)} groups of model and budget."
     return _answer("Do the removed layers depend on the objective?", lead, lines, rows)
 
 
@@ -228,7 +228,7 @@ def _say_variance(found: Found) -> Found | None:
     if not tests:
         return None
     lead = (
-        f"Apart from the budget, the objective explains most of the variance in {most} of {len(rows)} outcomes. Chance is "
+        f"The objective explains more than the searcher or the draw in {most} of {len(rows)} outcomes. Chance is "
         "what pure noise would give a factor with as many levels."
     )
     return _answer("What explains the outcome: objective, searcher or calibration draw?", lead, lines, tests)
@@ -261,7 +261,7 @@ def _say_spread(found: Found) -> Found | None:
             f"{outcome.capitalize()}: searchers span {number(min(spans), 2)} to {number(max(spans), 2)}{unit}; the median "
             f"sample variance is {number(median(row['over_searchers']['sample'] for row in rows), 2)} over searchers"
             + _also([row["over_draws"]["sample"] for row in rows if row["over_draws"]], ", {} over draws")
-            + _also([row["questions"] for row in rows if row["questions"] is not None], ", {} by few questions alone")
+            + _also([row["questions"] for row in rows if row["questions"] is not None], "; few questions alone give {}")
             + "."
         )
     if not lines:
@@ -282,14 +282,14 @@ def _say_cost(found: Found) -> Found | None:
     rhos = [row["rho"] for row in rows]
     lines = [
         f"Most often on the front of cost and loss, of {len(rows)} settings: {leaders}.",
-        f"Rho between layer-forwards and loss: {number(min(rhos), 2)} to {number(max(rhos), 2)}; negative: it pays.",
+        f"Rho between layer-forwards and loss: {number(min(rhos), 2)} to {number(max(rhos), 2)}; negative: dearer searches find less loss.",
     ]
     if ratios:
         lines.insert(
             0,
             f"The dearest search takes {number(median(ratios), 2)} times the layer-forwards of the cheapest (median).",
         )
-    lead = f"In {_count(rows)} settings cost and loss are correlated over searchers."
+    lead = f"Cost and loss are significantly correlated over searchers in {_count(rows)} settings."
     return _answer("Does a dearer search find less loss?", lead, lines, rows)
 
 
@@ -382,7 +382,7 @@ def tables(found: Found, measures: Sequence[Measure], every: Sequence[Outcome]) 
             _text("searcher"),
             _number("seed", "draw", str),
             _text("removed", "layers removed"),
-            _number("loss", "calibration loss"),
+            _number("loss", "calibration loss", _loss),
             _number("regret"),
             _number("perplexity"),
             _number("accuracy", "accuracy (%)"),
@@ -471,7 +471,7 @@ def tables(found: Found, measures: Sequence[Measure], every: Sequence[Outcome]) 
             _number("naive_layer_forwards", "by whole forwards", _whole),
             _number("masks", show=_whole),
             _number("seconds"),
-            _number("calibration_loss", "calibration loss", lambda v: number(v, 4)),
+            _number("calibration_loss", "calibration loss", _loss),
             _number("perplexity"),
             _number("accuracy", "accuracy (%)"),
             ("front", lambda row: "yes" if row["front"] else "", None),
@@ -526,6 +526,10 @@ def _changed(name: str) -> Column:
 
 def _whole(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def _loss(value: float) -> str:
+    return number(value, 4)
 
 
 def _rounded(value: Any) -> Any:
