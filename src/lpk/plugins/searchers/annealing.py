@@ -3,8 +3,8 @@
 A mask that is worse by d replaces the current one with probability exp(-d / T). T falls geometrically from ``hot`` to
 ``cold`` times the spread of losses, which is measured at the start: the standard deviation over the first mask (the
 scorer's lowest layers, else a random mask) and ``probes`` random swaps of it. With ``batch`` several proposals are measured
-at once, so that they share layers; the first accepted is taken and the others are forgone, though measured. So 8 at once
-took a seventh fewer layer-forwards on six tiny models, and found the optimum half as often. No mask is measured twice.
+at once, so that they share layers; the first accepted is taken and the others are forgone, though measured. No mask is
+measured twice.
 """
 
 from __future__ import annotations
