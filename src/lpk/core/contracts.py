@@ -414,18 +414,20 @@ class Loss(float):
     Attributes:
         items: the loss on each of those sequences, in their order.
         weights: what each of them counts for.
+        parts: where the objective is made of several ones, the mean loss of each; else empty.
     """
 
     items: tuple[float, ...]
     weights: tuple[float, ...]
+    parts: tuple[float, ...] = ()
 
     @classmethod
-    def mean(cls, items: Iterable[float], weights: Iterable[float]) -> Loss:
+    def mean(cls, items: Iterable[float], weights: Iterable[float], parts: Iterable[float] = ()) -> Loss:
         """From the losses of single sequences; the sum is exactly rounded, so their order does not matter."""
         items, weights = tuple(items), tuple(weights)
         total = math.fsum(item * weight for item, weight in zip(items, weights, strict=True))
         loss = cls(total / math.fsum(weights))
-        loss.items, loss.weights = items, weights
+        loss.items, loss.weights, loss.parts = items, weights, tuple(parts)
         return loss
 
 
