@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +147,36 @@ def test_any_optuna_sampler_gives_valid_masks_and_keeps_its_seeds(sampler: str, 
     assert all(len(trial.mask) == BUDGET for trial in outcome.trials)
     for seed in ("one-shot", "contiguous"):
         assert outcome.best.loss <= world.search(seed).best.loss
+
+
+@pytest.mark.parametrize(
+    ("sampler", "learns"), [("TPE", True), ("GP", True), ("cmaes", True), ("NSGAII", True), ("random", False)]
+)
+def test_optuna_samplers_learn(sampler: str, learns: bool, tmp_path: Path) -> None:
+    """The last 20 of 40 masks, 10 before the sampler decides, without a scorer, in standard deviations of all 495 masks.
+
+    Measured: better by 1.0 (TPE), 1.5 (GP), 0.6 (CMA-ES) and 0.7 (NSGA-II); random ones are worse by 0.2.
+    """
+
+    def loss(mask: LayerMask) -> float:
+        return sum(5 * layer % 12 for layer in mask.removed) / 12
+
+    def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+        return [Loss.mean([loss(mask)], [1.0]) for mask in masks]
+
+    searcher: Any = installed().find("searcher", "optuna").create({"sampler": sampler, "trials": 40, "startup": 10})
+    problem = Problem(12, 4, workspace=tmp_path)
+    trials = drive(searcher, problem, losses_of).trials
+    assert len({trial.mask for trial in trials}) == 40
+    every = [loss(problem.mask(removed)) for removed in itertools.combinations(range(12), 4)]
+    better = (statistics.mean(every) - statistics.mean(trial.loss for trial in trials[20:])) / statistics.pstdev(every)
+    assert (better > 0.4) is learns
+
+
+@pytest.mark.parametrize("sampler", ["TPE", "GP", "cmaes", "NSGAII"])
+def test_optuna_samplers_are_reproducible(sampler: str, world: World) -> None:
+    options = {"trials": 16, "startup": 6, "sampler": sampler}
+    assert world.search("optuna", options) == world.search("optuna", options)
 
 
 def test_optuna_starts_from_the_scorers_masks(world: World) -> None:

@@ -431,12 +431,12 @@ class Loss(float):
     parts: tuple[float, ...] = ()
 
     @classmethod
-    def mean(cls, items: Iterable[float], weights: Iterable[float]) -> Loss:
+    def mean(cls, items: Iterable[float], weights: Iterable[float], parts: Iterable[float] = ()) -> Loss:
         """From the losses of single sequences; the sum is exactly rounded, so their order does not matter."""
         items, weights = tuple(items), tuple(weights)
         total = math.fsum(item * weight for item, weight in zip(items, weights, strict=True))
         loss = cls(total / math.fsum(weights))
-        loss.items, loss.weights = items, weights
+        loss.items, loss.weights, loss.parts = items, weights, tuple(parts)
         return loss
 
 
