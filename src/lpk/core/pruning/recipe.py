@@ -109,6 +109,10 @@ def _protected(value: Any) -> Any:
     return value
 
 
+#: Layers by index, from the end where negative; ``none`` for none.
+Protected = Annotated[tuple[int, ...], BeforeValidator(_protected)]
+
+
 def _removed(value: Any) -> str:
     """A number of layers, or a share; text either way, so that ``8`` and ``"8"`` are one recipe."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
@@ -137,7 +141,7 @@ class Recipe(BaseModel):
     remove: Annotated[str, BeforeValidator(_removed)] = Field(
         "25%", description="how many layers to remove: 8, or 25% (rounded down)"
     )
-    protect: Annotated[tuple[int, ...], BeforeValidator(_protected)] = Field(
+    protect: Protected = Field(
         (0, -1), description="layers that are never removed; negative indices count from the end"
     )
     calibration: CalibrationRecipe = CalibrationRecipe()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from lpk.core.errors import UsageError
 from lpk.core.pruning.parts import Parts, resolved
-from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Recipe, validated
+from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Protected, Recipe, validated
 from lpk.core.registry import Registry
 
 
@@ -127,7 +127,7 @@ class StudyRecipe(BaseModel):
     seeds: Annotated[tuple[int, ...], BeforeValidator(_some)] = Field(
         (0,), min_length=1, description="each draws calibration items and seeds the searchers"
     )
-    protect: Any = Field((0, -1), description="layers that are never removed")
+    protect: Protected = Field((0, -1), description="layers that are never removed")
     calibration: CalibrationRecipe = CalibrationRecipe()
     texts: Annotated[tuple[TextRecipe, ...], BeforeValidator(_some)] = Field(
         (TextRecipe(),), min_length=1, description="what perplexity is reported on"
