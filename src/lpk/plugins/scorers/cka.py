@@ -3,7 +3,9 @@
     CKA(X, Y) = HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)),  HSIC(X, Y) = |X'Y|^2 (the sum of squares)
 
 X and Y being the states before and after a run of layers at the same tokens, (tokens, hidden), each feature centred. The
-score is 1 - CKA. Unlike a cosine it is blind to rotations and to one scale, and sees how tokens lie to each other.
+score is 1 - CKA. Unlike a cosine it is blind to rotations and to one scale, and sees how tokens lie to each other. Long
+states count most: after layer 11 of SmolLM2-135M that is the first token, 150 times as long as others. 1 - CKA is 0.96 for
+layer 11, which makes it so, and below 0.001 for layers 12 to 27.
 
 ``unbiased`` takes the unbiased HSIC (Song et al. 2012; with it Nguyen et al. 2020, arXiv 2010.15327): the plain one tends
 to 1 as tokens become few for the width. With q_i = |x_i|^2 and r_i = |y_i|^2 of the n centred tokens it is, but for a

@@ -7,7 +7,7 @@ by the data processing inequality it is no more than that of any layer within.
 
 The paper does not say how it estimates I. Here each feature's values are first replaced by the normal quantiles of their
 ranks (a Gaussian copula, Ince et al. 2017), which leaves I as it is, as any increasing function of a feature does. Without
-that the first token, whose state is a hundred times as long as the others' in most models, would make all correlations.
+that the first token would make most correlations: in the middle of SmolLM2-135M its state is 150 times as long as others'.
 Then
 
 ``gaussian``, as if they were jointly normal, from the canonical correlations rho of the two states:
