@@ -181,5 +181,6 @@ def check_scores(name: str, scores: LayerScores, layers: int) -> None:
     """Raise PluginError unless a scorer gave a finite number for every layer."""
     if not isinstance(scores, LayerScores) or len(scores.layers) != layers:
         raise PluginError(f"scorer {name} did not give one score for each of {layers} layers")
-    if not all(map(math.isfinite, [*scores.layers, *(score for run in scores.runs for score in run)])):
+    rows = (scores.layers, *scores.runs, *scores.similarity, *scores.interaction)
+    if not all(math.isfinite(score) for row in rows for score in row):
         raise PluginError(f"scorer {name} gave a score that is no finite number")
