@@ -135,7 +135,9 @@ def test_every_plugin_module_has_its_entry_point() -> None:
     assert {entry.provider.entry_point for entry in installed().entries if entry.provider.distribution == "lpk"} == set(
         points
     )
-    assert {entry.name for entry in installed().entries if entry.provider.distribution == "lpk"} == set(points)
+    # A scorer and a searcher of one name have entry points of two; one module may offer more than its name says.
+    called = {point.removesuffix("-scorer").removesuffix("-searcher") for point in points}
+    assert called <= {entry.name for entry in installed().entries if entry.provider.distribution == "lpk"}
 
 
 @pytest.fixture

@@ -86,23 +86,23 @@ def test_a_strangers_plugin_is_listed_checked_and_used(
     listed = json.loads(call(bare, bare / "lpk", "plugins", "list", "--json").stdout)
     assert listed["broken"] == []
     names = {(p["kind"], p["name"]): p["distribution"] for p in listed["plugins"]}
-    assert names["scorer", "contribution"] == names["searcher", "swap"] == "lpk-example"
+    assert names["scorer", "update-size"] == names["searcher", "best-swap"] == "lpk-example"
     assert names["scorer", "angular"] == "lpk"
-    shown = call(bare, bare / "lpk", "plugins", "show", "swap").stdout
+    shown = call(bare, bare / "lpk", "plugins", "show", "best-swap").stdout
     assert "lpk-example 0.1.0" in shown
     assert "rounds" in shown
-    for name in ("contribution", "swap"):
+    for name in ("update-size", "best-swap"):
         checked = call(bare, bare / "lpk", "plugins", "check", name)
         assert checked.returncode == 0, checked.stdout
         assert "FAILED" not in checked.stdout
     done = call(
         bare, bare / "lpk", "run", "--model", tiny_checkpoint, "--calibration", tiny_ids, "--held-out", tiny_held_out, "--remove", "2",
-        "--scorer", "contribution", "--searcher", "swap", "-O", "rounds=1", "--out", tmp_path / "run", "--json", "--quiet",
+        "--scorer", "update-size", "--searcher", "best-swap", "-O", "rounds=1", "--out", tmp_path / "run", "--json", "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run = json.loads(done.stdout)["run"]
-    assert run["plugins"]["scorer"]["name"] == "lpk-example/contribution"
-    assert run["plugins"]["searcher"] == {"name": "lpk-example/swap", "version": "0.1.0", "options": {"rounds": 1}}
+    assert run["plugins"]["scorer"]["name"] == "lpk-example/update-size"
+    assert run["plugins"]["searcher"] == {"name": "lpk-example/best-swap", "version": "0.1.0", "options": {"rounds": 1}}
     assert run["versions"]["lpk-example"] == "0.1.0"
     assert len(run["result"]["removed"]) == 2
 

@@ -4,7 +4,7 @@ import pytest
 
 import lpk.testing
 
-PLUGINS = [("scorer", "contribution"), ("searcher", "swap")]
+PLUGINS = [("scorer", "update-size"), ("searcher", "best-swap")]
 CHECKS = [
     pytest.param(check, id=f"{name}-{check.name}") for kind, name in PLUGINS for check in lpk.testing.checks(kind, name)
 ]

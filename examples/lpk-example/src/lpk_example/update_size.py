@@ -4,7 +4,7 @@ from lpk import hookimpl
 from lpk.core.contracts import Component, LayerScores, Scorer
 
 
-class Contribution(Scorer):
+class UpdateSize(Scorer):
     """Mean over all real tokens of ||x^(l+1) - x^(l)|| / ||x^(l)||."""
 
     def score(self, stack, calibration):
@@ -24,5 +24,5 @@ class Contribution(Scorer):
 @hookimpl
 def lpk_scorers():
     yield Component(
-        "contribution", "Size of a layer's update relative to its input", "lpk_example.contribution:Contribution"
+        "update-size", "Size of a layer's update relative to its input", "lpk_example.update_size:UpdateSize"
     )

@@ -6,11 +6,11 @@ from lpk import hookimpl
 from lpk.core.contracts import Component, Options, Searcher
 
 
-class SwapOptions(Options):
+class BestSwapOptions(Options):
     rounds: int = Field(2, ge=0, description="how many swaps to make at most")
 
 
-class Swap(Searcher[SwapOptions]):
+class BestSwap(Searcher[BestSwapOptions]):
     scores = "optional"
 
     def search(self, problem):
@@ -29,5 +29,8 @@ class Swap(Searcher[SwapOptions]):
 @hookimpl
 def lpk_searchers():
     yield Component(
-        "swap", "Swap removed layers for kept ones while that helps", "lpk_example.swap:Swap", options=SwapOptions
+        "best-swap",
+        "Swap removed layers for kept ones while that helps",
+        "lpk_example.best_swap:BestSwap",
+        options=BestSwapOptions,
     )
