@@ -70,6 +70,7 @@ def main() -> None:
     path = order_of(searches["lpk: greedy, confidence 0.9"].outcome) if sample < count else []
     measure = bench.evaluator()
     narrow = Bench(given, "bfloat16")
+    searches["lpk: lazy-greedy, bfloat16"] = narrow.search("lazy-greedy")
     loops = {
         "naive loop, float32": loop(bench, naive(bench, sample), path),
         "naive loop, bfloat16": loop(narrow, naive(narrow, sample), path),

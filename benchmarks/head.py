@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
 
 from lpk.core.contracts import Batch
 from lpk.core.pruning.head import LinearHead, LinearOutputs
+from lpk.core.pruning.precision import Precision
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -28,7 +29,8 @@ def contestants(
     """What is timed, on (tokens, hidden) features of a masked and of the dense model."""
     product = torch.nn.Module()
     product.weight = torch.nn.Parameter(weight, requires_grad=False)
-    head = LinearHead((), product)
+    # What a run in this precision multiplies in on this machine: bfloat16 only where that is faster.
+    head = LinearHead((), product, Precision.decide(str(weight.dtype).removeprefix("torch."), "cpu").head)
     batch = Batch(torch.cat([targets[:1], targets])[None], torch.tensor([len(targets) + 1]))
 
     def outputs(of: torch.Tensor) -> LinearOutputs:

@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from lpk.core.contracts import Batch
 from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.precision import Precision
 from lpk.core.pruning.stack import LayerStack
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::linear", "aten::bmm", "mkldnn")
@@ -29,7 +30,7 @@ class Loop:
     """A model and a sequence, and what is done with them."""
 
     def __init__(self, model: str, dtype: str, tokens: int) -> None:
-        self.stack = LayerStack(ModelSpec(model, dtype=dtype).load())
+        self.stack = LayerStack(ModelSpec(model, dtype=dtype).load(), products=Precision.decide(dtype, "cpu").head)
         vocabulary = self.stack.model.config.get_text_config().vocab_size
         ids = torch.randint(0, vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0))
         self.batch = Batch(ids, torch.tensor([tokens]))

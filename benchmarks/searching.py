@@ -23,6 +23,7 @@ from lpk.core.pruning.items import Sequences
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.precision import Precision
 from lpk.core.pruning.search import Outcome, Tally, Trial, drive
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed
@@ -64,7 +65,7 @@ class Bench:
         if given.model in CATALOG:
             CATALOG[given.model].pull(Progress())
         spec = ModelSpec(given.model, dtype)
-        self.stack = LayerStack(spec.load())
+        self.stack = LayerStack(spec.load(), products=Precision.decide(dtype, "cpu").head)
         tokenizer = spec.tokenizer()
         self.calibration = _first(
             Corpus.read(given.calibration).draw(tokenizer, given.sequences, given.length, 0), given

@@ -95,7 +95,7 @@ def test_a_recipe_file_and_its_flags_are_one(
     assert json.loads(lpk("run", recipe, "--out", finished[0], "--json").stdout) == finished[1]
     written = yaml.safe_load(recipe.read_text())
     assert set(written) == {
-        "model", "objective", "scorer", "searcher", "remove", "protect", "calibration", "held_out", "dtype", "confirm", "device", "seed", "allow"
+        "model", "objective", "scorer", "searcher", "executor", "remove", "protect", "calibration", "held_out", "dtype", "confirm", "device", "seed", "allow"
     }  # fmt: skip
     mine = tmp_path / "mine.yaml"
     mine.write_text(
@@ -153,11 +153,18 @@ def test_a_dry_run_writes_nothing_and_says_what_it_costs(
     if searcher != "optuna":
         assert lpk(*base, "--searcher", searcher, "--out", tmp_path / "run", "--quiet").returncode == 0
         spent = json.loads((tmp_path / "run" / "cost.json").read_text())["layer_forwards"]
-        removed = tuple(json.loads((tmp_path / "run" / "run.json").read_text())["result"]["removed"])
-        held_out = 4 * Trie.of([LayerMask(8), LayerMask(8, removed)]).edges()
+        run = json.loads((tmp_path / "run" / "run.json").read_text())
+        result = run["result"]
+        held_out = 4 * Trie.of([LayerMask(8), LayerMask(8, tuple(result["removed"]))]).edges()
+        finalists = [LayerMask(8, tuple(each["removed"])) for each in result["finalists"]]  # where bfloat16 is fast
+        confirmed = 6 * Trie.of([LayerMask(8), *finalists]).edges() if finalists else 0
+        assert confirmed <= forwards["finalists again in float32, at most"]
+        assert (confirmed > 0) == (run["precision"]["dtype"] != "float32")
         assert held_out <= forwards["held-out perplexity, at most"]
         scoring = 6 * 8 if searcher == "contiguous" else 0
-        planned_now = forwards["search"] + forwards["dense model on the calibration sequences"] - scoring + held_out
+        planned_now = (
+            forwards["search"] + forwards["dense model on the calibration sequences"] - scoring + held_out + confirmed
+        )
         assert spent == pytest.approx(planned_now, rel=0.1 if searcher == "greedy" else 0)
 
 

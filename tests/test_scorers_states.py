@@ -22,8 +22,8 @@ from torch import Tensor
 import lpk.testing
 from lpk.core.contracts import Batch, LayerScores, Loss
 from lpk.core.errors import UsageError
-from lpk.core.pruning.calibration import Measured, Sequences, Together
 from lpk.core.pruning.evaluator import Evaluator
+from lpk.core.pruning.items import Measured, Sequences, Together
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.similarity import sampled_states

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from lpk.core.contracts import Batch, LayerScores, Loss, Problem
 from lpk.core.errors import UsageError
-from lpk.core.pruning.calibration import Corpus, Sequences, Together
+from lpk.core.pruning.calibration import Corpus
+from lpk.core.pruning.items import Sequences, Together
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.salience import raised

@@ -316,7 +316,7 @@ def test_a_model_that_fits_is_not_streamed_and_one_that_does_not_is(tiny_checkpo
 
 PEAK = """
 import sys, torch
-from lpk.core.pruning.calibration import Together
+from lpk.core.pruning.items import Together
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed

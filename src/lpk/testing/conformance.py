@@ -26,6 +26,7 @@ from lpk.core.contracts import (
     Searcher,
 )
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.parts import bound
 from lpk.core.pruning.search import drive
 from lpk.core.registry import Entry, Registry, describe_options, installed
 from lpk.testing.tiny import random_sequences, tiny_model
@@ -299,6 +300,7 @@ def _losses(objective: Objective[Any], stack: LayerStack, batch: Batch) -> list[
 def _objective(entry: Entry) -> Objective[Any]:
     objective = entry.create()
     assert isinstance(objective, Objective)
+    bound(objective, installed())
     assert objective.items in ("sequences", "answers", "questions"), f"items is {objective.items!r}"
     return objective
 

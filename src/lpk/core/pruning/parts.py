@@ -51,7 +51,7 @@ class Parts:
             for role, choice in chosen.items()
         }
         made: dict[str, Any] = {role: entry.create(chosen[role].options) for role, entry in entries.items()}
-        made_of = _bound(made["objective"], registry)
+        made_of = bound(made["objective"], registry)
         uses = made["searcher"].scores
         if uses == "required" and "scorer" not in made:
             raise UsageError(f"searcher {recipe.searcher.name!r} needs a scorer")
@@ -69,8 +69,8 @@ class Parts:
         )
 
 
-def _bound(objective: Objective[Any], registry: Registry) -> tuple[tuple[dict[str, Any], Objective[Any]], ...]:
-    """Give an objective those that it is made of.
+def bound(objective: Objective[Any], registry: Registry) -> tuple[tuple[dict[str, Any], Objective[Any]], ...]:
+    """Give an objective those that it is made of; each with what a record says of it.
 
     Raises:
         LpkError: one is unknown, or made of others itself.

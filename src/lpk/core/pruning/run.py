@@ -54,7 +54,8 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     parts = Parts.of(recipe, registry)
     given, other = _corpora(recipe)
     given.check(parts.objective.items)
-    layers = located(recipe).layer_count()
+    spec = located(recipe)
+    layers = spec.layer_count()
     problem = recipe.problem(layers)
     count, tokens = given.size(recipe.calibration.sequences, recipe.calibration.length)
     held_out, _ = other.size(recipe.held_out.sequences, recipe.calibration.length)
@@ -63,6 +64,8 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     if searched is None:
         raise UsageError(f"searcher {parts.searcher.name}: its cost cannot be told within {PLAN_PATIENCE:.0f} seconds")
     options = given.options(parts.objective.items)
+    exact = Precision.decide(recipe.dtype, spec.device).exact
+    again = layers + min(recipe.confirm, len(searched.masks)) * (layers - problem.budget)
     passes = count * options * (1 + bool(parts.scorer) + parts.objective.needs_dense)
     return {
         "recipe": recipe.model_dump(mode="json"),
@@ -76,6 +79,7 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
             "search": options * searched.cost.layer_forwards,
             "search, a full forward for each mask": options * searched.cost.naive_layer_forwards,
             "dense model on the calibration sequences": passes * layers,
+            "finalists again in float32, at most": 0 if exact else count * options * again,
             "held-out perplexity, at most": held_out * (2 * layers - problem.budget),
         },
     }

@@ -48,7 +48,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "statistics.json", found)
     figures.write(folder / "figures", drawn, searchers)
-    write_text(folder / "report.html", page)
+    write_text(folder / "report.html", page.lstrip())
     return folder / "report.html"
 
 
