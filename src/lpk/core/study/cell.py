@@ -164,11 +164,10 @@ class Workbench:
         """Everything that the study asks about a mask: each objective on this cell's draw, texts, tasks."""
         for objective in self.study.objectives:
             values = {"objective": objective.choice, "calibration": objective.calibration or self.study.calibration}
-            label = objective.label or objective.name
-            asked = replace(cell, objective=label, recipe=cell.recipe.model_copy(update=values))
+            asked = replace(cell, objective=objective.called, recipe=cell.recipe.model_copy(update=values))
             parts = asked.parts(self.registry)
             (loss,) = self._exactly(asked, parts, self.items(asked)).losses([mask])
-            yield self._measure(cell, mask, label, "calibration", float(loss), _error(loss), len(loss.items))
+            yield self._measure(cell, mask, objective.called, "calibration", float(loss), _error(loss), len(loss.items))
         for text in self.study.texts:
             loss = self._reported(
                 mask, "lpk/perplexity", {}, self._text(text.source, text.field, text.sequences, text.length)

@@ -42,44 +42,40 @@ class ModelRecipe(_Named):
         return self.name or Path(self.model).name.removesuffix(".gguf")
 
 
-class ObjectiveRecipe(BaseModel):
-    """An objective with its options, and the calibration data that it is measured on."""
+class _Plugin(BaseModel):
+    """A plugin with its options, or the one word that names it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(description="the objective's plugin")
+    name: str = Field(description="the plugin")
     label: str = Field("", alias="as", description="what tables call it; by default the plugin's name")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def called(self) -> str:
+        """What tables call it."""
+        return self.label or self.name
+
+    @property
+    def choice(self) -> Choice:
+        """The plugin and its options."""
+        return Choice.model_validate({"name": self.name, **(self.model_extra or {})})
+
+
+class ObjectiveRecipe(_Plugin):
+    """An objective, and the calibration data that it is measured on."""
+
     calibration: CalibrationRecipe | None = Field(None, description="by default the study's")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
-    @property
-    def choice(self) -> Choice:
-        """The plugin and its options."""
-        return Choice.model_validate({"name": self.name, **(self.model_extra or {})})
+class SearcherRecipe(_Plugin):
+    """A searcher, and the scorer that it is given."""
 
-
-class SearcherRecipe(BaseModel):
-    """A searcher with its options, and the scorer that it is given."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str = Field(description="the searcher's plugin")
-    label: str = Field("", alias="as", description="what tables call it; by default the plugin's name")
     scorer: Any = Field("default", description="a scorer, 'none', or by default the study's")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def choice(self) -> Choice:
-        """The plugin and its options."""
-        return Choice.model_validate({"name": self.name, **(self.model_extra or {})})
 
 
 class TextRecipe(_Named):
@@ -147,8 +143,8 @@ class StudyRecipe(BaseModel):
         study = validated(cls, Recipe.read(path), str(path))
         for labels in (
             [model.label for model in study.models],
-            [each.label or each.name for each in study.objectives],
-            [each.label or each.name for each in study.searchers],
+            [each.called for each in study.objectives],
+            [each.called for each in study.searchers],
             [text.name for text in study.texts] + [task.name for task in study.tasks],
         ):
             twice = {label for label in labels if labels.count(label) > 1}
@@ -213,7 +209,7 @@ class CellRecipe:
             "seed": seed,
             "allow": study.allow,
         }
-        labels = model.label, objective.label or objective.name, searcher.label or searcher.name
+        labels = model.label, objective.called, searcher.called
         recipe = Recipe.parse(values, f"cell {' '.join(labels)}")
         return cls(*labels, seed, resolved(recipe, registry))
 
