@@ -75,8 +75,9 @@ class Workbench:
 
     @cached_property
     def exact(self) -> LayerStack:
-        """The model in float32, which what a search returns is measured in."""
-        return self.stack if self.precision.exact else self._load(EXACT, EXACT)
+        """The model in the precision that what a search returns is measured in."""
+        as_searched = self.precision.exact or self.study.measured == "as-searched"
+        return self.stack if as_searched else self._load(EXACT, EXACT)
 
     def _load(self, dtype: str, products: str) -> LayerStack:
         from lpk.core.pruning.stack import LayerStack
@@ -200,7 +201,7 @@ class Workbench:
         )
 
     def _exactly(self, cell: CellRecipe, parts: Parts, items: Items) -> Evaluator:
-        """Measures a cell's objective in float32."""
+        """Measures a cell's objective in the precision that returned masks are measured in."""
         beside = {self._context(about, self.exact): part for about, part in parts.made_of}
         return self._evaluator(parts.objective, parts.described["objective"], items, self.exact, beside)
 
@@ -280,7 +281,8 @@ class Workbench:
         )
 
     def _context(self, about: dict[str, Any], stack: LayerStack) -> str:
-        dtype, head = (EXACT, EXACT) if stack is self.exact else (self.precision.dtype, self.precision.head)
+        searched = self.precision.dtype, self.precision.head
+        dtype, head = searched if stack is self.stack else (EXACT, EXACT)
         inputs = [self._fingerprint(stack), dtype, self.spec.device, head, self._versions]
         return context(inputs, about, self.parts.described["executor"])
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -129,7 +129,10 @@ class StudyRecipe(BaseModel):
         (TextRecipe(),), min_length=1, description="what perplexity is reported on"
     )
     tasks: Annotated[tuple[TaskRecipe, ...], BeforeValidator(_some)] = Field((), description="for accuracy")
-    dtype: str = Field("auto", description="what searches run in; returned masks are measured in float32")
+    dtype: str = Field("auto", description="what searches run in")
+    measured: Literal["float32", "as-searched"] = Field(
+        "float32", description="what returned masks are measured in; as-searched is faster where that is bfloat16"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
     allow: tuple[str, ...] = Field((), description="pickle, remote-code")
 

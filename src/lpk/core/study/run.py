@@ -137,7 +137,7 @@ def _tasks(study: StudyRecipe, cells: list[CellRecipe], folder: Path) -> list[_T
     """For each model: the dense model on each draw, and the cells."""
     from lpk.core.pruning.run import input_files
 
-    asked = study.model_dump(mode="json", include={"objectives", "texts", "tasks", "calibration"})
+    asked = study.model_dump(mode="json", include={"objectives", "texts", "tasks", "calibration", "measured"})
     tasks = []
     for _, group in itertools.groupby(cells, key=lambda cell: cell.model):
         of_model = list(group)
