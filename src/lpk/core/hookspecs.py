@@ -44,3 +44,15 @@ def lpk_objectives() -> Iterable[Component]:
 def lpk_executors() -> Iterable[Component]:
     """Executors; each target is a :class:`lpk.core.contracts.Executor`."""
     return ()
+
+
+@hookspec
+def lpk_sources() -> Iterable[Component]:
+    """Evidence sources; each target is a :class:`lpk.core.evidence.contracts.Source`."""
+    return ()
+
+
+@hookspec
+def lpk_rules() -> Iterable[Component]:
+    """Audit rules; each target is a :class:`lpk.core.evidence.contracts.Rule`."""
+    return ()

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from lpk.core import hookspecs
 from lpk.core.contracts import Component, Executor, Objective, Options, Plugin, Scorer, Searcher
 from lpk.core.errors import EnvironmentMissing, PluginError, UsageError, did_you_mean
+from lpk.core.evidence.contracts import Rule, Source
 
 #: kind -> (hook, what the target must be). A new kind is a row here, a hook and a contract.
 KINDS: Final[Mapping[str, tuple[str, type[Plugin[Any]]]]] = {
@@ -25,6 +26,8 @@ KINDS: Final[Mapping[str, tuple[str, type[Plugin[Any]]]]] = {
     "searcher": ("lpk_searchers", Searcher),
     "objective": ("lpk_objectives", Objective),
     "executor": ("lpk_executors", Executor),
+    "source": ("lpk_sources", Source),
+    "rule": ("lpk_rules", Rule),
 }
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

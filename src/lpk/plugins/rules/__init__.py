@@ -1,0 +1,1 @@
+"""Audit rules, a file for each round."""
