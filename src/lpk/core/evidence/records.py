@@ -101,6 +101,14 @@ class Direction(Record):
     questions: tuple[ResearchQuestion, ...] = ()
 
 
+class Beginning(Record):
+    """The first event of a ledger; every other one follows it."""
+
+    KIND: ClassVar[str] = "beginning"
+
+    direction: Stated = Field(description="the id of its direction")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Papers
 # ---------------------------------------------------------------------------------------------------------------------
@@ -309,5 +317,6 @@ class Replication(Record):
 
 #: kind -> record.
 RECORDS: dict[str, type[Record]] = {
-    kind.KIND: kind for kind in (PaperVersion, Screening, Document, Claim, Row, Verification, Withdrawal, Replication)
+    kind.KIND: kind
+    for kind in (Beginning, PaperVersion, Screening, Document, Claim, Row, Verification, Withdrawal, Replication)
 }
