@@ -18,6 +18,7 @@ from lpk.core.errors import ExitCode, LpkError, did_you_mean
 
 #: command -> (what it does, where it is).
 COMMANDS: Final = {
+    "ledger": ("Keep an evidence ledger of what papers claim.", "lpk.commands.ledger:ledger"),
     "models": ("List and download the models known by a short name.", "lpk.commands.models:models"),
     "plugins": ("List installed plugins and describe one.", "lpk.commands.plugins:plugins"),
     "run": ("Remove layers from a model, measure what it costs, write the smaller model.", "lpk.commands.run:run"),
