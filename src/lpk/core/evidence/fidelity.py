@@ -25,8 +25,9 @@ __all__ = ["Quantity", "disagreements", "quantities", "sentences", "strength"]
 
 HEDGED, PLAIN, UNIVERSAL = 0, 1, 2
 
-#: How alike surroundings must be for two words to be about one thing: a shared word next to both is 1, at two words 1/2.
-ALIKE = 0.5
+#: How alike surroundings must be for two words to be about one thing: a shared word next to both is 1, at two words 1/4.
+#: The same word is itself a sign of that; another word of its axis is less of one.
+ALIKE = {"word": 0.06, "direction": 0.25, "quantifier": 0.25}
 
 
 def disagreements(claim: str, quote: str) -> tuple[Disagreement, ...]:
@@ -91,22 +92,21 @@ def _rounds(ours: float, step: float, theirs: float, exact: float) -> bool:
 
 def _other_figure(figure: Quantity, source: list[Quantity]) -> Disagreement:
     """What is wrong with a figure that the quote has not: its unit, where it is there with another; else its value."""
-    written = [other for other in source if other.value == figure.value and other.unit != figure.unit]
+    mistakable = [other for other in source if other.value == figure.value and other.unit != figure.unit]
     same_unit = [other for other in source if other.unit == figure.unit != ""]
-    mistakable = [
-        other
-        for other in written
-        if other.family == figure.family or {other.unit, figure.unit} <= {"%", "points", "x"} or not same_unit
-    ]
     nearest = min(mistakable or same_unit or source, key=lambda other: abs(other.value - figure.value), default=None)
-    return Disagreement(what="unit" if mistakable else "number", claim=figure.text, quote=nearest.text if nearest else "")
+    return Disagreement(
+        what="unit" if mistakable else "number", claim=figure.text, quote=nearest.text if nearest else ""
+    )
 
 
 def _bound(figure: Quantity, fitting: list[Quantity]) -> Iterator[Disagreement]:
-    """"Up to 5%" is not 5%, and at most is not at least."""
+    """What is up to 5% is not 5%, and at most is not at least."""
     if any(other.bound in ("", figure.bound) for other in fitting):
         return
     other = fitting[0]
+    if "beyond" in (figure.bound, other.bound):
+        return
     if figure.bound and other.bound != "about" != figure.bound:
         yield Disagreement(what="direction", claim=f"{figure.bound} {figure.text}", quote=f"{other.bound} {other.text}")
     elif not figure.bound and figure.step <= other.step:
@@ -121,17 +121,17 @@ def _swapped(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
         crossed = [(a, b) for a, b in theirs if _agrees(start, b) and _agrees(end, a)]
         if crossed and not any(pairs):
             a, b = crossed[0]
-            yield Disagreement(what="number", claim=f"from {start.text} to {end.text}", quote=f"from {a.text} to {b.text}")
+            yield Disagreement(
+                what="number", claim=f"from {start.text} to {end.text}", quote=f"from {a.text} to {b.text}"
+            )
 
 
 def _changes(text: Statement) -> Iterator[tuple[Quantity, Quantity]]:
     """(start, end) of every change that a text tells: from 5 to 17, or to 17 from 5."""
     for one, two in zip(text.quantities, text.quantities[1:], strict=False):
-        before = text.tokens[one.place - 1].lower if one.place else ""
-        between = [token.lower for token in text.tokens[one.end : two.place]]
-        if before == "from" and between == ["to"]:
+        if one.end + 1 == two.place and (one.before, two.before) == ("from", "to"):
             yield one, two
-        elif before == "to" and between == ["from"]:
+        elif one.end + 1 == two.place and (one.before, two.before) == ("to", "from"):
             yield two, one
 
 
@@ -143,7 +143,7 @@ def _changes(text: Statement) -> Iterator[tuple[Quantity, Quantity]]:
 def _entities(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
     written = _joined(quote.text)
     plain_words = {token.lower for token in tokens(quote.text)}
-    initials = "".join(token.lower[0] for token in tokens(quote.text) if token.kind == "word")
+    initials = "".join(piece[0].lower() for piece in re.findall(r"[^\W\d_]+", quote.text))
     for word in claim.of("name"):
         name = re.sub(r"(?:-[a-z]+)+$", "", word.text.removesuffix("'s"))
         key = re.sub(r"[\W_]", "", name).lower()
@@ -169,21 +169,29 @@ def _joined(text: str) -> set[str]:
 
 
 def _signs(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
+    found: list[tuple[bool, Disagreement]] = []
+    excused = False
     for word in claim.words:
-        if word.kind not in ("word", "direction"):
+        nearest = _nearest(word, claim, quote) if word.kind in ("word", "direction") and not word.unsure else []
+        if not nearest or any(other.unsure for other in nearest):
             continue
-        nearest = _nearest(word, claim, quote)
-        if not nearest or any(_same(word, other) for other in nearest):
+        wide = word.wide or nearest[0].wide
+        if any(_same(word, other) for other in nearest):
+            excused = excused or wide
             continue
         # "similar solutions of different searches": the quote's word is what another word of the claim is about
         twins = [twin for twin in claim.words if twin.key == word.key and _same(twin, nearest[0])]
         if any(nearest[0] in _nearest(twin, claim, quote) for twin in twins):
             continue
-        denied = word.negations % 2 != nearest[0].negations % 2
-        yield Disagreement(what="negation" if denied else "direction", claim=word.shown, quote=nearest[0].shown)
+        what = "negation" if word.negations % 2 != nearest[0].negations % 2 else "direction"
+        found.append((wide, Disagreement(what=what, claim=word.shown, quote=nearest[0].shown)))
+    # of a clause that is denied as a whole, one word that agrees is enough
+    yield from (disagreement for wide, disagreement in found if not (wide and excused))
 
 
 def _same(word: Word, other: Word) -> bool:
+    if not word.right and other.right and word.before & (other.right - other.left):
+        return True  # Y is slower, where X is faster than Y: which is meant is not to be told
     return word.sign == other.sign * _turned(word, other)
 
 
@@ -193,7 +201,11 @@ def _nearest(word: Word, claim: Statement, quote: Statement) -> list[Word]:
     others = [other for other in quote.words if other.key == word.key]
     likenesses = [likeness(here, quote.near(other)) for other in others]
     best = max(likenesses, default=0.0)
-    return [other for other, like in zip(others, likenesses, strict=True) if like >= best - 1e-9 and best >= ALIKE]
+    return [
+        other
+        for other, like in zip(others, likenesses, strict=True)
+        if like >= best - 1e-9 and best >= ALIKE.get(word.kind, 0.25)
+    ]
 
 
 def _turned(word: Word, other: Word) -> int:
@@ -244,5 +256,5 @@ def _hedges(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
             yield Disagreement(what="hedge", claim=word.text, quote=", ".join(quote.hedges))
             return
     doubted = {word.key for word in quote.words if word.doubted}
-    if quote.hedges and len(claim.keys & doubted) > 0.6 * len(claim.keys):
+    if quote.hedges and len(claim.keys) > 2 and len(claim.keys & doubted) >= 0.75 * len(claim.keys):
         yield Disagreement(what="hedge", claim=claim.text, quote=", ".join(quote.hedges))

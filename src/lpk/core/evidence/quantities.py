@@ -44,6 +44,7 @@ class Quantity:
         step: what its last digit stands for, in its unit: 0.1 for 62.4.
         bound: "at most" (up to), "at least" (more than), "about" or nothing.
         label: stems of the words after it, which say what is counted.
+        before: the word before it, in lower case.
         place: of its first token, among the text's.
         end: of the token behind it.
     """
@@ -54,6 +55,7 @@ class Quantity:
     step: float = 1.0
     bound: str = ""
     label: tuple[str, ...] = ()
+    before: str = ""
     place: int = 0
     end: int = 0
 
@@ -75,7 +77,11 @@ class Quantity:
 
 def quantities(text: str) -> tuple[Quantity, ...]:
     """The figures of a text in order; of "9 of 32 blocks" both are blocks, of "1-3 points" both are points."""
-    words = tokens(text)
+    return tuple(figures(tokens(text)))
+
+
+def figures(words: Sequence[Token]) -> list[Quantity]:
+    """The figures among tokens."""
     found: list[Quantity] = []
     place = 0
     while place < len(words):
@@ -86,9 +92,9 @@ def quantities(text: str) -> tuple[Quantity, ...]:
     for index in range(len(found) - 2, -1, -1):
         here, after = found[index], found[index + 1]
         between = [word.lower for word in words[here.end : after.place]]
-        if not here.unit and len(between) == 1 and between[0] in ("of", "to", "or", "and", "-", "–", ","):
+        if not here.unit and len(between) == 1 and between[0] in ("of", "to", "or", "and", "-", "\u2013", ","):
             found[index] = replace(here, unit=after.unit, label=here.label or after.label)
-    return tuple(found)
+    return found
 
 
 def sizes(names: Sequence[str]) -> Iterator[Quantity]:
@@ -111,10 +117,13 @@ def _read(words: Sequence[Token], place: int) -> Quantity | None:
     after = units.at(words, end + hyphen) if not unit else None
     if after:
         unit, end = after[0], end + hyphen + after[1]
+    elif not unit and place and words[place - 1].lower in ("layer", "block"):
+        unit = "layers"
     elif not unit and [word.lower for word in words[max(0, place - 2) : place]] == ["factor", "of"]:
         unit = "x"
     text = " ".join(word.text for word in words[place:end])
-    return Quantity(value, unit, text, step, _bound(words, place), _label(words, end), place, end)
+    before = words[place - 1].lower if place else ""
+    return Quantity(value, unit, text, step, _bound(words, place, end), _label(words, end), before, place, end)
 
 
 def _number(words: Sequence[Token], place: int) -> tuple[float, float, str, int] | None:
@@ -159,8 +168,10 @@ def _figure(text: str) -> tuple[float, float]:
     return float(mantissa) * 10.0**exponent, 10.0 ** (exponent - places)
 
 
-def _bound(words: Sequence[Token], place: int) -> str:
-    """What bounds the figure that begins at a token: the words just before it, or a sign."""
+def _bound(words: Sequence[Token], place: int, behind: int) -> str:
+    """What bounds the figure that begins at a token: the words just before it, a sign, or "at most" just behind it."""
+    if [word.lower for word in words[behind : behind + 2]] in (["at", "most"], ["at", "least"]):
+        return f"at {words[behind + 1].lower}"
     if place and words[place - 1].text in ("<", "≤"):
         return "at most"
     if place and words[place - 1].text in (">", "≥"):

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from lpk.core.evidence.quantities import Quantity, quantities
+from lpk.core.evidence.quantities import Quantity, figures
 from lpk.core.evidence.sentences import sentences
 from lpk.core.evidence.vocabulary import FUNCTION_WORDS, NEGATIVE_PREFIXES, NOT_ONLY
 from lpk.core.evidence.wording import (
     Lexicon,
     Token,
+    agents,
     bounds,
     directions,
     hedges,
@@ -31,28 +32,40 @@ from lpk.core.evidence.wording import (
     universal,
 )
 
-_BREAKS = frozenset(["but", "whereas", "while", "although", "though", "because", "however", "yet", "when", "until", "if"])
+_BREAKS = frozenset(
+    ["but", "whereas", "while", "although", "though", "because", "however", "yet", "when", "until", "if"]
+)
+_MARKS = frozenset(",;:()[]")
+#: How many words the end of a clause or a sentence counts for.
 _BEYOND = 3
 #: Verbs that compare what is before them with what is after.
 _TRANSITIVE = Lexicon([("verb", "outperform|underperform|surpass|beat|exceed")])
 _COMPARED = Lexicon([("than", "than|over|versus|vs|against|compared to|compared with|relative to|in comparison to")])
-_PREPOSITIONS = frozenset("in on at by for with after before when until across under during from as if to".split())
+_PREPOSITIONS = frozenset(
+    ("in", "on", "at", "by", "for", "with", "after", "before", "across", "under", "during", "from", "as", "to")
+)
 
 
-@dataclass
+@dataclass(eq=False)
 class Word:
     """A content word of a text.
 
     Attributes:
         text: as it stands.
         key: what it is compared by.
+        kind: word, direction, number, name, quantifier, or light: one that says little.
+        place: among the content words of the text.
+        clause: which clause of the text it is in, counted.
+        token: its first token in its sentence.
         side: +1 or -1 for a word of a direction, else 0.
         negations: how many reach it.
-        hedged: whether a hedge is on it alone, or on all of its clause.
-        place: among the content words.
-        clause: which clause of the text it is in, counted.
-        kind: word, direction, number, name, quantifier or light.
+        wide: whether one of them is on its clause as a whole.
+        unsure: whether one may reach it that rules can't place.
+        hedged: whether it is the word that a hedge is on.
+        doubted: whether a hedge stands before it in its clause.
         level: of a quantifier, see ``vocabulary.QUANTIFIERS``.
+        universal: of a quantifier, see ``vocabulary.UNIVERSAL``.
+        before: of a direction, the keys before it in its sentence.
         left, right: of a comparison, the keys of what is compared with what.
     """
 
@@ -64,17 +77,20 @@ class Word:
     token: int
     side: int = 0
     negations: int = 0
+    wide: bool = False
+    unsure: bool = False
     hedged: bool = False
     doubted: bool = False
     level: int = -1
     universal: bool = False
+    before: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
     right: frozenset[str] = frozenset()
 
     @property
     def sign(self) -> int:
         """+1 or -1: the side of its axis, and whether it is denied."""
-        return (self.side or 1) * (-1) ** self.negations
+        return (self.side or 1) * (-1 if self.negations % 2 else 1)
 
     @property
     def shown(self) -> str:
@@ -88,7 +104,7 @@ class Statement:
 
     text: str
     tokens: tuple[Token, ...]
-    quantities: tuple[Quantity, ...]
+    quantities: list[Quantity] = field(default_factory=list)
     words: list[Word] = field(default_factory=list)
     hedges: list[str] = field(default_factory=list)
     mild: list[str] = field(default_factory=list)
@@ -118,16 +134,17 @@ def likeness(here: dict[str, int], there: dict[str, int]) -> float:
 
     No word is more like another than like itself.
     """
-    return sum(1 / max(here[key], there[key]) for key in here.keys() & there.keys())
+    return sum(1 / max(here[key], there[key]) ** 2 for key in here.keys() & there.keys())
 
 
 @lru_cache(maxsize=4096)
 def read(text: str) -> Statement:
     """A text of one or more sentences, read. The answer is shared: it is not to be changed."""
-    whole = Statement(text, tokens(text), quantities(text))
+    whole = Statement(text, tokens(text))
     place = clause = 0
-    for sentence in sentences(text) or ("",):
-        part = _Reader(tokens(sentence), quantities(sentence), place, clause).read()
+    for sentence in sentences(text):
+        part = _Reader(tokens(sentence), place, clause)
+        whole.quantities += part.figures
         whole.words += part.words
         whole.hedges += part.hedges
         whole.mild += part.mild
@@ -138,110 +155,111 @@ def read(text: str) -> Statement:
 
 
 class _Reader:
-    """Reads a sentence: first its words, then what reaches them."""
+    """Reads a sentence: takes the hedges out, finds its words, then what negations and hedges reach."""
 
-    def __init__(self, text: tuple[Token, ...], figures: Sequence[Quantity], place: int, clause: int) -> None:
-        self.text, self.figures, self.place, self.clause = text, figures, place, clause
-        self.words: list[Word] = []
+    def __init__(self, text: tuple[Token, ...], place: int, clause: int) -> None:
         self.hedges: list[str] = []
         self.mild: list[str] = []
         self.boosters: list[str] = []
-        self.spans: list[tuple[int, int, str]] = []
+        self.text: list[Token] = []
+        marked = self._without_hedges(text)
+        self.figures = figures(self.text)
+        self.place, self.clause = place, clause
+        self.words: list[Word] = []
         self.at: dict[int, Word] = {}
         self.breaks: set[int] = set()
         self.adverbs: list[int] = []
-
-    def read(self) -> _Reader:
-        gone = self._hedges() | self._bounds()
-        self._words(gone)
-        for start, end, _ in negations.all(self.text):
-            self._negate(start, end)
-        for place in self.adverbs:
-            after = next(self._after(place + 1), None)
-            before = [word for word in self.words if word.token < place]
-            for word in [after] if after else before[-1:]:
-                word.negations += 1
-        for start, end, tag in self.spans:
-            self._hedge(start, end, tag)
+        self._words()
+        self._negations()
+        for hedge, strong in marked:
+            self._hedge(hedge, strong)
         for word in self.words:
             if word.side:
                 self._compare(word)
-        return self
 
-    def _phrase(self, start: int, end: int) -> str:
-        return " ".join(token.text for token in self.text[start:end])
+    def _without_hedges(self, text: tuple[Token, ...]) -> list[tuple[int, bool]]:
+        """Take the hedges out, so that a hedge more changes nothing else; before which tokens they stood."""
+        marked: list[tuple[int, bool]] = []
+        done = 0
+        for start, end, tag in hedges.all(text):
+            phrase = " ".join(token.text for token in text[start:end])
+            {"hedge": self.hedges, "mild": self.mild, "booster": self.boosters}[tag].append(phrase)
+            if tag != "booster" and not negations.at(text, start):
+                self.text += text[done:start]
+                marked.append((len(self.text), tag == "hedge"))
+                done = end
+            elif tag == "hedge":
+                marked.append((len(self.text) + end - done, True))
+        self.text += text[done:]
+        return marked
 
-    def _hedges(self) -> set[int]:
-        gone: set[int] = set()
-        for start, end, tag in hedges.all(self.text):
-            into = {"hedge": self.hedges, "mild": self.mild, "booster": self.boosters}[tag]
-            into.append(self._phrase(start, end))
-            if tag != "booster":
-                self.spans.append((start, end, tag))
-                gone.update(range(start, end))
-        return gone
+    # -- words ---------------------------------------------------------------------------------------------------------
 
-    def _bounds(self) -> set[int]:
-        """The tokens of "up to", "more than" before a figure: they are the figure's, and no direction."""
-        gone: set[int] = set()
-        for figure in self.figures:
-            if figure.bound:
-                gone.update(range(max(0, figure.place - 4), figure.place))
-        spans = [(start, end) for start, end, _ in bounds.all(self.text)]
-        return {place for start, end in spans if end - 1 in gone for place in range(start, end)} & gone
-
-    def _words(self, gone: set[int]) -> None:
+    def _words(self) -> None:
         """Every content word, and where clauses end."""
-        figures = {figure.place: figure for figure in self.figures}
-        lexicon_spans = {start: (end, tag) for start, end, tag in quantifiers.all(self.text)}
-        universals = {start for start, _, _ in universal.all(self.text)}
-        axes = {start: (end, tag) for start, end, tag in directions.all(self.text)}
-        first = True
-        place = 0
+        place, first, bounding = 0, True, self._bounding()
         while place < len(self.text):
             token, end = self.text[place], place + 1
-            if place in gone:
-                pass
-            elif token.kind == "mark":
-                if token.text in ",;:()[]":
-                    self.clause += 1
-                    self.breaks.add(place)
-            elif token.lower in _BREAKS:
+            if token.text in _MARKS or token.lower in _BREAKS:
                 self.clause += 1
                 self.breaks.add(place)
-            elif place in figures:
-                end = max(figures[place].end, end)
-                self._add(place, self._phrase(place, end), f"{figures[place].value:g}", "number")
-            elif place in lexicon_spans and token.lower not in ("no", "nearly", "almost"):
-                end, level = lexicon_spans[place]
-                self._add(place, self._phrase(place, end), "", "quantifier", level=int(level), universal=place in universals)
-            elif place in axes:
-                end, axis = axes[place]
-                self._add(place, self._phrase(place, end), axis[:-1], "direction", side=1 if axis[-1] == "+" else -1)
-            elif not is_number(token) and token.lower not in FUNCTION_WORDS and negations.at(self.text, place) is None:
-                self._content(place, token, first)
-            first = first and (token.kind == "mark" or place in gone)
+            elif token.kind != "mark" and place not in bounding:
+                end = self._word(place, first)
+                first = False
             place = end
 
-    def _content(self, place: int, token: Token, first: bool) -> None:
+    def _bounding(self) -> set[int]:
+        """The tokens of "up to", "more than" around a figure: they are the figure's, and no direction."""
+        ends = {place for figure in self.figures if figure.bound for place in (figure.place, figure.place - 1)}
+        starts = {figure.end for figure in self.figures if figure.bound}
+        spans = [(start, end) for start, end, _ in bounds.all(self.text) if end in ends or start in starts]
+        return {place for start, end in spans for place in range(start, end)}
+
+    def _word(self, place: int, first: bool) -> int:
+        """Take up what begins at a token, if it is a content word; the token after it."""
+        token, rest = self.text[place], self.text[place : place + 4]
+        figure = next((figure for figure in self.figures if figure.place == place), None)
+        quantifier, axis = quantifiers.at(rest, 0), directions.at(rest, 0)
+        if figure:
+            self._add(place, figure.end, f"{figure.value:g}", "number")
+            return figure.end
+        if (
+            quantifier
+            and rest[0].lower not in ("no", "none", "nearly")
+            and (rest[0].lower, quantifier[1]) != ("almost", 1)
+        ):
+            word = self._add(place, place + quantifier[1], "", "quantifier")
+            word.level, word.universal = int(quantifier[0]), universal.at(rest, 0) is not None
+            return place + quantifier[1]
+        if axis:
+            self._direction(self._add(place, place + axis[1], axis[0][:-1], "direction"), axis[0])
+            return place + axis[1]
+        if is_number(token) or token.lower in FUNCTION_WORDS or negations.at(rest, 0):
+            return place + 1
         denied = _without_prefix(token)
-        if denied is not None and token.lower.endswith("ly"):
+        if denied and token.lower.endswith("ly"):
             self.adverbs.append(place)
         elif is_name(token, first):
-            self._add(place, token.text, re.sub(r"\W|_", "", token.lower.removesuffix("'s")), "name")
-        elif denied is not None:
-            axis = directions.at((denied,), 0)
-            word = self._add(place, token.text, axis[0][:-1] if axis else denied.stem, "direction" if axis else "word")
-            word.side = (1 if axis[0][-1] == "+" else -1) if axis else 0
+            self._add(place, place + 1, re.sub(r"\W|_", "", token.lower.removesuffix("'s")), "name")
+        elif denied:
+            word = self._add(place, place + 1, denied.stem, "word")
             word.negations = 1
+            axis = directions.at((denied,), 0)
+            if axis:
+                word.key, word.kind = axis[0][:-1], "direction"
+                self._direction(word, axis[0])
         else:
-            kind = "light" if light.at((token,), 0) else "word"
-            self._add(place, token.text, token.stem, kind)
+            self._add(place, place + 1, token.stem, "light" if light.at(rest, 0) else "word")
+        return place + 1
 
-    def _add(self, token: int, text: str, key: str, kind: str, **more: int) -> Word:
-        word = Word(text, key, kind, self.place + len(self.words), self.clause, token, **more)
+    def _direction(self, word: Word, tag: str) -> None:
+        word.side = 1 if tag[-1] == "+" else -1
+
+    def _add(self, start: int, end: int, key: str, kind: str) -> Word:
+        text = " ".join(token.text for token in self.text[start:end])
+        word = Word(text, key, kind, self.place + len(self.words), self.clause, start)
         self.words.append(word)
-        self.at[token] = word
+        self.at[start] = word
         return word
 
     def _after(self, place: int) -> Iterator[Word]:
@@ -252,63 +270,111 @@ class _Reader:
             if token in self.at:
                 yield self.at[token]
 
+    def _before(self, place: int) -> list[Word]:
+        """The content words before a token in its clause."""
+        start = max((token for token in self.breaks if token < place), default=-1)
+        return [word for word in self.words if start < word.token < place]
+
+    # -- negations -----------------------------------------------------------------------------------------------------
+
+    def _negations(self) -> None:
+        neither = False
+        for start, end, _ in negations.all(self.text):
+            negation = self.text[start].lower
+            if negation == "neither" and not self._before(start):
+                # "neither more data nor a longer context helps" denies a verb that rules don't find
+                neither = True
+                for word in self._after(end):
+                    word.unsure = True
+            if not (neither and negation in ("neither", "nor")):
+                self._negate(start, end)
+        for place in self.adverbs:  # "align inconsistently", "inconsistently align"
+            for word in list(self._after(place + 1))[:1] or self._before(place)[-1:]:
+                word.negations += 1
+
     def _negate(self, start: int, end: int) -> None:
         """Turn the sign of the word that a negation reaches: through adverbs and light words to the first other."""
-        if end < len(self.text) and self.text[end].lower in NOT_ONLY:
-            return
+        negation, before = self.text[start].lower, self._before(start)
+        last = self.text[start - 1].lower if start else ""
+        if last in ("almost", "nearly") or (end < len(self.text) and self.text[end].lower in NOT_ONLY):
+            return None
+        if self._that(end):
+            return self._negate_all(end + 1)
+        if negation in ("no", "none") and last == "by":  # recovered by none of the methods
+            return self._turn(before[-1:])
+        reached: Word | None = None
         for word in self._after(end):
+            opens = negation in ("no", "none") and not before
+            if word.kind == "number" or (opens and agents.at(self.text, word.token)):
+                continue
+            reached = word
+            self._turn([word])
+            if word.kind == "light" and self._that(word.token + 1):
+                return self._negate_all(word.token + 2)
+            if word.kind != "light" and not word.text.endswith("ly") and word.text.lower() != "always":
+                return None
+        if reached is not None and reached.kind == "light":  # retraining is not needed
+            self._turn(before[-1:])
+        return None
+
+    def _that(self, place: int) -> bool:
+        """Whether a clause begins here: the case that, no evidence that."""
+        return place < len(self.text) and self.text[place].lower in ("that", "whether")
+
+    def _turn(self, words: Sequence[Word]) -> None:
+        for word in words:
             word.negations += 1
-            if word.kind == "light" and self._that(word.token):
-                for other in self._after(self._that(word.token)):
-                    other.negations += 1
-                return
-            adverb = word.text.endswith("ly") or word.text.lower() == "always"
-            if word.kind != "light" and not adverb:
-                return
 
-    def _that(self, place: int) -> int:
-        """The token after "that", where it follows a word: no evidence that, not the case that."""
-        return place + 2 if place + 1 < len(self.text) and self.text[place + 1].lower in ("that", "whether") else 0
+    def _negate_all(self, place: int) -> None:
+        """Turn the signs of a whole clause: one of its words is denied, which one is not known."""
+        for word in self._after(place):
+            word.negations += 1
+            word.wide = True
 
-    def _hedge(self, start: int, end: int, tag: str) -> None:
+    # -- hedges and comparisons ----------------------------------------------------------------------------------------
+
+    def _hedge(self, place: int, strong: bool) -> None:
         """Mark the word that a hedge is on, and for a strong one all that follows in the clause."""
-        on = next((word for word in self._after(end) if not word.text.endswith("ly") and word.kind != "quantifier"), None)
-        if on is not None:
-            on.hedged = on.hedged or tag == "hedge"
-            on.doubted = True
-        if tag == "hedge":
-            for word in self._after(end):
+        if strong:
+            words = list(self._after(place))
+            for word in words:
                 word.doubted = True
+            on = (word for word in words if not word.text.endswith("ly") and word.kind != "quantifier")
+            for word in list(on)[:1]:
+                word.hedged = True
 
     def _compare(self, word: Word) -> None:
         """What a direction compares with what: left more than right."""
-        sentence = [other for other in self.words if other is not word and other.kind not in ("quantifier", "light")]
-        place = word.token
-        if _TRANSITIVE.at(self.text, place):
-            start = place + 1
-            passive = start < len(self.text) and self.text[start].lower == "by"
-            right = self._argument(start + passive)
-            left = frozenset(other.key for other in sentence if other.token < place)
-            word.left, word.right = (right, left) if passive else (left, right)
+        others = [other for other in self.words if other is not word and other.kind not in ("quantifier", "light")]
+        word.before = frozenset(other.key for other in others if other.token < word.token)
+        if _TRANSITIVE.at(self.text, word.token):
+            passive = self.text[word.token + 1 : word.token + 2] and self.text[word.token + 1].lower == "by"
+            after, _ = self._argument(word.token + 1 + bool(passive))
+            word.left, word.right = (after, word.before) if passive else (word.before, after)
             return
         for start, end, _ in _COMPARED.all(self.text):
-            right = self._argument(end)
-            before = start < place
-            if before and not (self.text[start].stem in ("compar", "relativ", "against") and self.breaks & set(range(end, place))):
-                continue
-            others = frozenset(other.key for other in sentence if before or other.token < place)
-            word.left, word.right = others, right
-            return
+            right, behind = self._argument(end)
+            if start > word.token:
+                # of "lower loss and better accuracy than X", only better is compared with X
+                if not any(other.side and word.token < other.token < start for other in self.words):
+                    word.left, word.right = word.before, right
+                    return
+            elif self.text[start].stem in ("compar", "relativ") and self.breaks & set(range(behind, word.token)):
+                outside = [other for other in others if not start <= other.token < behind]
+                word.left, word.right = frozenset(other.key for other in outside), right
+                return
 
-    def _argument(self, place: int) -> frozenset[str]:
-        """The keys of a noun phrase that begins at a token: to a preposition or the clause's end, four words at most."""
+    def _argument(self, place: int) -> tuple[frozenset[str], int]:
+        """The keys of a noun phrase that begins at a token, and where it ends: a preposition, a clause, four words."""
         keys: list[str] = []
-        for token in range(place, len(self.text)):
-            if token in self.breaks or self.text[token].lower in _PREPOSITIONS or len(keys) == 4:
+        token = place
+        while token < len(self.text) and token not in self.breaks and len(keys) < 4:
+            if self.text[token].lower in _PREPOSITIONS:
                 break
             if token in self.at and self.at[token].kind not in ("quantifier", "light"):
                 keys.append(self.at[token].key)
-        return frozenset(keys)
+            token += 1
+        return frozenset(keys), token
 
 
 def _without_prefix(token: Token) -> Token | None:
@@ -316,8 +382,7 @@ def _without_prefix(token: Token) -> Token | None:
     word = token.lower.removesuffix("ly")
     for prefix in NEGATIVE_PREFIXES:
         rest = word.removeprefix(prefix)
-        if rest != word:
-            bare = Token(rest, "word", token.start, token.end)
-            if prefixed.at((bare,), 0):
-                return bare
+        bare = Token(rest, "word", token.start, token.end)
+        if rest != word and prefixed.at((bare,), 0):
+            return bare
     return None

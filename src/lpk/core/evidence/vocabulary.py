@@ -6,7 +6,8 @@ Words are listed in one form, ``wording.stem`` brings the others to it; a | sepa
 from __future__ import annotations
 
 
-def _set(words: str) -> frozenset[str]:
+def word_set(words: str) -> frozenset[str]:
+    """The words of a line."""
     return frozenset(words.split())
 
 
@@ -65,7 +66,7 @@ UNITS = {
 #: a prefix makes opposite (unstable, inconsistent) are read as their negation and not listed.
 DIRECTIONS = {
     "amount": (
-        "increase|rise|rose|risen|raise|grow|grew|growth|growing|more|higher|highest|high|greater|greatest|larger|largest"
+        "increase|upper|rise|rose|risen|raise|grow|grew|growth|growing|more|higher|highest|high|greater|greatest|larger|largest"
         "|above|exceed|upward|enlarge|maximal|maximum|longer|longest|prohibitive|substantial|expensive|costly",
         "decrease|fall|fell|fallen|reduce|reduction|drop|lower|lowest|low|less|fewer|fewest|smaller|smallest|below"
         "|shrink|shrank|decline|downward|least|diminish|minimal|minimum|shorter|shortest|negligible|cheap|cheaper",
@@ -95,18 +96,20 @@ DIRECTIONS = {
 }
 
 #: What denies the next word that says something.
-NEGATIONS = "not|no|never|neither|nor|without|n't|fail to|failure to|unable to|hardly|lack|lack of|absence of|no longer"
+NEGATIONS = "not|no|none|neither|nor|never|without|n't|unlikely|fail to|failure to|unable to|hardly|lack|lack of|absence of|no longer"
 #: After "not", it denies nothing.
-NOT_ONLY = _set("only merely just simply")
+NOT_ONLY = word_set("only merely just simply")
 #: Words that "not" and "no" reach through: "not lead to a significant gain" denies the gain.
 LIGHT = (
-    "have|show|lead|result|give|provide|cause|yield|observe|find|see|make|remain|exist|clear|significant|substantial"
+    "have|need|require|use|involve|show|lead|result|give|provide|cause|yield|observe|find|see|make|remain|exist|clear|significant|substantial"
     "|measurable|noticeable|additional|further|major|considerable|meaningful|single|evidence|case|true|obvious|report"
 )
+#: What "no" and "none of the" reach through where a sentence begins: "no method recovers" denies that it recovers.
+AGENTS = "method|model|approach|algorithm|technique|baseline|work|study|criterion|layer|block|task|benchmark|dataset"
 #: Where un-, in-, non- ... is clearly a negation: the word without it. Others ("important") keep their prefix.
 NEGATIVE_PREFIXES = ("un", "non-", "non", "in", "im", "ir", "dis")
 PREFIXED = (
-    "affected|aligned|changed|clear|consistent|correlated|dependent|effective|efficient|explored|known|likely"
+    "affected|aligned|changed|clear|consistent|correlated|dependent|effective|efficient|explored|known"
     "|necessary|noticed|pruned|redundant|related|relevant|reliable|seen|significant|similar|stable|sufficient"
     "|supported|trained|trivial|uniform|used|possible|important|able|tested|adequate|studied|additive|monotonic"
 )
@@ -114,7 +117,7 @@ PREFIXED = (
 #: level -> words; how much of all, or how often. A claim may not say more than its quote.
 QUANTIFIERS = {
     0: "no|none|never",
-    1: "few|rarely|seldom|hardly|scarcely|barely",
+    1: "few|rarely|seldom|hardly|scarcely|barely|almost never|hardly ever",
     2: "some|sometimes|occasionally|certain|partly|partially|in part|a subset of|in some cases|in certain cases",
     3: "several|many|often|frequently|in many cases|a number of|multiple|various|numerous|in several settings",
     4: "most|mostly|largely|usually|typically|generally|mainly|primarily|the majority of|a majority of|nearly|almost",
@@ -124,50 +127,55 @@ QUANTIFIERS = {
     ),
 }
 #: Of these, those that hedge a sentence: how often it holds.
-FREQUENCIES = _set("often sometimes occasionally frequently usually typically generally mostly largely mainly partly rarely")
+FREQUENCIES = word_set(
+    "often sometimes occasionally frequently usually typically generally mostly largely mainly partly rarely"
+)
 #: Universal enough that a claim may not add them to a quote that has no quantifier.
 UNIVERSAL = "all|every|always|never|entirely|completely|strictly|universally|invariably|everywhere|in all cases"
 
 #: What makes a figure less than an exact one, where it stands before it.
 BOUNDS = {
     "at most": (
-        "up to|as much as|as many as|as high as|at most|no more than|maximum of|a maximum of|less than|fewer than"
+        "up to|until|till|as much as|as many as|as high as|at most|no more than|maximum of|a maximum of|less than|fewer than"
         "|below|under|at best"
     ),
     "at least": "at least|more than|over|above|no less than|no fewer than|a minimum of|exceed",
+    "beyond": "beyond|past",
     "about": "about|approximately|around|roughly|nearly|almost|~|≈|circa|close to|on the order of|an estimated|some",
 }
 
 #: Words that take a statement back: it may be so, or only looks so. A claim may not drop them.
 HEDGES = (
-    "may|might|could|suggest|appear|seem|seemingly|likely|possibly|perhaps|probably|potentially|presumably|arguably"
-    "|tend|tendency|hint at|hint that|hypothesise|hypothesize|conjecture|speculate"
+    "may|might|could|unclear|unlikely|remains to be seen|suggest|suggest that|appear|appear to|seem|seem to|seemingly|likely|possibly|perhaps|probably|potentially|presumably|arguably"
+    "|tend|tend to|tendency|tendency to|hint at|hint that|hypothesise|hypothesize|conjecture|speculate"
     "|believe|plausible|plausibly|apparently|preliminary|to some extent|it is possible that|it could be that"
 )
 #: These hedge a claim too, but a claim without them says the same to most readers.
-MILD_HEDGES = "can|indicate|indication|estimate|possible|possibility|potential|would|should|expect|allow|enable|let"
+MILD_HEDGES = (
+    "can|indicate|indication|estimate|possible|possibility|potential|would|should|expect|allow|enable|let|future work"
+)
 #: These say that something is beyond doubt. A claim may not add them.
 BOOSTERS = (
     "prove|proof|proven|provably|guarantee|undoubtedly|certainly|definitely|unquestionably|conclusively|establish"
 )
 
 #: Capitals that name no model, data set or method.
-GENERIC_NAMES = _set(
+GENERIC_NAMES = word_set(
     "LLM LLMs LM LMs NLP AI ML GPU GPUs CPU CPUs API APIs DNN DNNs RNN CNN CNNs MLP MLPs FFN QA OK US UK PDF SOTA KV "
     "I A We Our The This These In On For Table Figure Fig Section Appendix Equation Eq Algorithm Theorem Lemma "
     "Transformer Transformers Large Language Model Models Bayesian Gaussian English January February March April May "
-    "June July August September October November December RAM CoT SFT IEEE ACM PhD Wikipedia Internet"
+    "June July August September October November December RAM CoT SFT IEEE ACM PhD KB MB GB TB KiB MiB GiB FLOP FLOPs Wikipedia Internet"
 )
 #: Names that open a sentence, where any word has a capital, or that are written without one.
-NAMES = _set(
+NAMES = word_set(
     "llama mistral mixtral qwen gemma phi opt pythia falcon bloom gpt smollm deepseek olmo vicuna bert roberta gpt-neo "
     "slicegpt shortgpt sleb laco evopress gradmap shortenedllama llm-pruner shapley sparsegpt wanda magnitude taylor "
     "wikitext c4 piqa mmlu boolq gsm8k hellaswag winogrande arc arc-easy arc-challenge lambada openbookqa pile redpajama "
     "fineweb alpaca slimpajama math500 aime humaneval mbpp ptb lora qlora peft optuna"
 )
 
-FUNCTION_WORDS = _set(
-    "a an the this that these those it its they their them we our us i he she his her you your one ones of in on at by "
+FUNCTION_WORDS = word_set(
+    "a an any the this that these those it its they their them we our us i he she his her you your one ones of in on at by "
     "for from to into onto with as and or but so if then than when while whereas where which who whom whose what how "
     "is are was were be been being am do does did done has have had having will shall there here also only just even "
     "both such each other another same own very too via per about between among during after before under over through "

@@ -16,6 +16,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 from lpk.core.evidence.vocabulary import (
+    AGENTS,
     BOOSTERS,
     BOUNDS,
     DIRECTIONS,
@@ -167,6 +168,7 @@ bounds = Lexicon(BOUNDS.items())
 hedges = Lexicon([("mild", MILD_HEDGES), ("hedge", HEDGES), ("booster", BOOSTERS)])
 universal = Lexicon([("all", UNIVERSAL)])
 light = Lexicon([("light", LIGHT)])
+agents = Lexicon([("agent", AGENTS)])
 prefixed = Lexicon([("prefixed", PREFIXED)])
 
 
@@ -235,17 +237,18 @@ def difference(quote: str, found: str) -> Difference:
     ours, theirs = _words(quote), _words(found)
     ours_keys, theirs_keys = [_key(word) or word for word in ours], [_key(word) or word for word in theirs]
     parts: list[tuple[str, str]] = []
-    changed: list[tuple[str, str]] = []
+    changed = False
     for _, a, b, c, d in SequenceMatcher(None, ours_keys, theirs_keys, autojunk=False).get_opcodes():
         pair = " ".join(ours[a:b]), " ".join(theirs[c:d])
         if "".join(ours_keys[a:b]) == "".join(theirs_keys[c:d]):
             parts.append(pair)
         else:
             parts += [(pair[0], "")] * bool(pair[0]) + [("", pair[1])] * bool(pair[1])
-            changed.append(pair)
+            changed = True
     if changed and Counter(ours_keys) == Counter(theirs_keys):
         return Difference(tuple(parts), ("order",))
-    classes = {kind for pair in changed for kind in _classes(*pair)}
+    # what is the same to a reader is taken as the paper has it
+    classes = _classes(" ".join(theirs or ours for ours, theirs in parts if ours), found) if changed else set()
     return Difference(tuple(parts), tuple(kind for kind in KINDS if kind in classes))
 
 
@@ -268,7 +271,7 @@ def _key(word: str) -> str:
 
 
 def _classes(ours: str, theirs: str) -> set[str]:
-    """The classes of what stands in only one of two passages; "words" where none has a class."""
+    """The classes of what only one of two texts has; "words" where none has a class."""
     here, there = _tagged(ours), _tagged(theirs)
     apart = (here - there) + (there - here)
     classes = {kind for kind, _ in apart}
@@ -276,7 +279,7 @@ def _classes(ours: str, theirs: str) -> set[str]:
 
 
 def _tagged(passage: str) -> Counter[tuple[str, str]]:
-    """(class, word) of a passage; words of one meaning are one: improves and improve, 5% and 5 percent."""
+    """(class, word) of a text; words of one meaning are one: improves and improve, 5% and 5 percent."""
     text = tokens(passage)
     tagged: Counter[tuple[str, str]] = Counter()
     classed: set[int] = set()
