@@ -1,7 +1,7 @@
 """The words of scientific English: taken apart, told apart by class, and compared.
 
 ``difference`` says how a quote differs from the paper, for people: a word diff and the classes of what differs. It
-explains a rejection and never accepts anything. The vocabulary below is data that ``fidelity.py`` reads too. English
+explains a rejection and never accepts anything. ``fidelity.py`` compares what two texts say. English
 only: texts in other languages are compared word by word, and all that differs in them is a number, an entity or words.
 """
 
@@ -15,166 +15,25 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Vocabulary. Words are listed in one form: ``stem`` brings the others to it. A | separates words and phrases.
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_UP_TO_TWENTY = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-)
-NUMBER_WORDS = {word: float(value) for value, word in enumerate(_UP_TO_TWENTY.split())} | {
-    "thirty": 30.0,
-    "forty": 40.0,
-    "fifty": 50.0,
-    "hundred": 100.0,
-    "thousand": 1e3,
-    "million": 1e6,
-    "billion": 1e9,
-}
-FRACTIONS = {
-    "half": 1 / 2,
-    "third": 1 / 3,
-    "thirds": 1 / 3,
-    "quarter": 1 / 4,
-    "quarters": 1 / 4,
-    "fifth": 1 / 5,
-    "fifths": 1 / 5,
-    "tenth": 1 / 10,
-    "tenths": 1 / 10,
-}
-MULTIPLES = {"twice": 2.0, "twofold": 2.0, "double": 2.0, "threefold": 3.0, "triple": 3.0, "tenfold": 10.0}
-
-#: unit -> how it is written after a number.
-UNITS = {
-    "%": "%|percent|per cent|pct",
-    "points": "percentage points|percentage point|points|point|pp|ppt",
-    "x": "x|\u00d7|times|fold|time as",
-    "ms": "ms|millisecond|milliseconds",
-    "s": "s|sec|second|seconds",
-    "min": "min|minute|minutes",
-    "h": "h|hour|hours",
-    "days": "day|days",
-    "KB": "KB|KiB|kilobyte|kilobytes",
-    "MB": "MB|MiB|megabyte|megabytes",
-    "GB": "GB|GiB|gigabyte|gigabytes",
-    "TB": "TB|TiB|terabyte|terabytes",
-    "tokens": "token|tokens",
-    "layers": "layer|layers|block|blocks|transformer block|transformer blocks|transformer layer|transformer layers",
-    "parameters": "parameter|parameters|params|weights",
-    "steps": "step|steps|iteration|iterations",
-    "samples": "sample|samples|example|examples|calibration sample|calibration samples",
-    "seeds": "seed|seeds|random seed|random seeds",
-    "bits": "bit|bits",
-    "FLOPs": "FLOP|FLOPs|GFLOPs|TFLOPs",
-    "nats": "nat|nats",
-}
-
-#: axis -> words of one side and of the other. "More" of one axis never contradicts "worse" of another.
-DIRECTIONS = {
-    "amount": (
-        "increase|rise|rose|risen|raise|grow|grew|growth|growing|more|higher|highest|high|greater|greatest|larger|largest"
-        "|above|exceed|upward|most|enlarge|maximal|maximum|longer|longest|prohibitive|substantial|expensive|costly",
-        "decrease|fall|fell|fallen|reduce|reduction|drop|lower|lowest|low|less|fewer|fewest|smaller|smallest|below"
-        "|shrink|shrank|decline|downward|least|diminish|minimal|minimum|shorter|shortest|negligible|cheap|cheaper",
-    ),
-    "quality": (
-        "improve|improvement|outperform|better|best|superior|enhance|enhancement|gain|benefit|beneficial|help|boost"
-        "|surpass|beat|recover|recovery|restore|win|mitigate|alleviate|favourable|favorable",
-        "degrade|degradation|underperform|worse|worst|worsen|inferior|harm|harmful|hurt|impair|damage|deteriorate"
-        "|deterioration|loss|lose|lost|aggravate|hinder|collapse|unfavourable|unfavorable",
-    ),
-    "speed": (
-        "faster|fastest|fast|speedup|speed-up|accelerate|acceleration|quicker|quickest",
-        "slower|slowest|slow|slowdown|slow-down|decelerate|deceleration",
-    ),
-    "sameness": (
-        "identical|same|similar|alike|agree|align|coincide|consistent|converge",
-        "different|differ|dissimilar|disagree|misalign|diverge|inconsistent|distinct",
-    ),
-    "importance": (
-        "critical|essential|important|crucial|necessary|indispensable|vital",
-        "redundant|unimportant|dispensable|superfluous|unnecessary|needless",
-    ),
-    "depth": ("deep|deeper|deepest|late|later|final|last", "shallow|shallower|shallowest|early|earlier|initial|first"),
-    "change": ("stable|robust|unchanged|preserve|maintain|retain", "unstable|brittle|fragile|changed"),
-    "strength": ("strong|stronger|strongest|positive", "weak|weaker|weakest|negative"),
-    "presence": ("add|insert|include|keep|with", "remove|delete|exclude|prune|without"),
-}
-
-NEGATIONS = (
-    "not|no|never|none|neither|nor|without|cannot|n't|fail to|fails to|failed to|failing to|unable to|hardly|lack"
-    "|nothing|nobody|nowhere|instead of|rather than|free of|absence of|far from"
-)
-#: Where un-, in-, non- ... is clearly a negation: the word without it -> itself. Others ("important") keep their prefix.
-NEGATIVE_PREFIXES = ("un", "non", "non-", "in", "im", "ir", "dis")
-PREFIXED = (
-    "affected|aligned|changed|clear|consistent|correlated|dependent|different|effective|efficient|explored|known"
-    "|likely|necessary|noticed|pruned|redundant|related|relevant|reliable|seen|significant|similar|stable|sufficient"
-    "|supported|surprising|trained|trivial|uniform|universal|used|possible|important|able|certain|tested|adequate"
-)
-
-#: How much of all: a claim may not say more than its quote. 6 is all.
-QUANTIFIERS = {
-    0: "no|none|never|zero",
-    1: "few|rarely|seldom|hardly|scarcely|barely",
-    2: "some|sometimes|occasionally|certain|partly|partially|in part|a subset of|somewhat",
-    3: "several|many|often|frequently|in many cases|a number of|multiple|various|numerous",
-    4: "most|mostly|largely|usually|typically|generally|nearly|almost|mainly|primarily|the majority of|a majority of",
-    6: (
-        "all|every|always|each|entirely|completely|fully|strictly|universally|invariably|consistently|everywhere"
-        "|uniformly|any|whole|both|totally|exclusively|in all cases|without exception"
-    ),
-}
-
-#: What makes a figure less than an exact one, before it.
-BOUNDS = {
-    "at most": (
-        "up to|as much as|as many as|as high as|at most|no more than|maximum of|a maximum of|within|less than|fewer than"
-        "|below|under|at best"
-    ),
-    "at least": "at least|more than|over|above|no less than|no fewer than|a minimum of|exceeding|exceed|beyond",
-    "about": "about|approximately|around|roughly|nearly|almost|~|≈|circa|close to|some|on the order of|an estimated",
-}
-
-#: Words that take a claim back: how likely it is, or only that it looks so. "can" is one where it may be ability.
-HEDGES = (
-    "may|might|could|suggest|appear|seem|seemingly|likely|possibly|perhaps|probably|potentially|presumably|arguably"
-    "|tend to|tends to|tended to|tending to|tendency to|hint|hypothesise|hypothesize|conjecture|speculate|believe"
-    "|expect|plausible|plausibly|apparently|in some cases|in certain cases|in many cases|in several settings"
-    "|in some settings|preliminary|to some extent|under some conditions|in part|would|should"
-)
-#: These weaken a claim, but a claim that leaves them out says the same to most readers.
-MILD_HEDGES = "can|indicate|indication|estimate|possible|potential|able to|it is possible that|evidence|imply"
-BOOSTERS = "prove|proof|proven|guarantee|undoubtedly|certainly|definitely|unquestionably|conclusively|establish"
-
-#: Capitals that name no model, data set or method.
-GENERIC_NAMES = _set(
-    "LLM LLMs LM LMs NLP AI ML GPU GPUs CPU CPUs API APIs DNN DNNs RNN CNN CNNs MLP MLPs FFN QA OK US UK PDF SOTA KV "
-    "I A We Our The This These In On For Table Figure Fig Section Appendix Equation Eq Algorithm Theorem Lemma "
-    "Transformer Transformers Large Language Model Models Bayesian Gaussian English January February March April May "
-    "June July August September October November December RAM CoT SFT IEEE ACM PhD Wikipedia Internet"
-)
-#: Names that open a sentence, where any word has a capital, or that are written without one.
-NAMES = _set(
-    "llama mistral mixtral qwen gemma phi opt pythia falcon bloom gpt smollm deepseek olmo vicuna bert roberta gpt-neo "
-    "slicegpt shortgpt sleb laco evopress gradmap shortenedllama llm-pruner shapley sparsegpt wanda magnitude taylor "
-    "wikitext c4 piqa mmlu boolq gsm8k hellaswag winogrande arc arc-easy arc-challenge lambada openbookqa pile redpajama "
-    "fineweb alpaca slimpajama math500 aime humaneval mbpp ptb lora qlora peft optuna"
-)
-
-FUNCTION_WORDS = _set(
-    "a an the this that these those it its they their them we our us i he she his her you your one ones of in on at by "
-    "for from to into onto with as and or but so if then than when while whereas where which who whom whose what how "
-    "is are was were be been being am do does did done has have had having will shall there here also only just even "
-    "both such each other another same own very too via per about between among during after before under over through "
-    "however thus hence therefore moreover furthermore additionally because since although though yet still once "
-    "overall let's us up out off down within across towards toward upon against"
+from lpk.core.evidence.vocabulary import (
+    AGENTS,
+    BOOSTERS,
+    BOUNDS,
+    DIRECTIONS,
+    FRACTIONS,
+    FUNCTION_WORDS,
+    GENERIC_NAMES,
+    HEDGES,
+    LIGHT,
+    MILD_HEDGES,
+    MULTIPLES,
+    NAMES,
+    NEGATIONS,
+    NUMBER_WORDS,
+    PREFIXED,
+    QUANTIFIERS,
+    UNITS,
+    UNIVERSAL,
 )
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -265,8 +124,9 @@ def stem(word: str) -> str:
     word = word.lower()
     for suffix in _SUFFIXES:
         rest = word.removesuffix(suffix)
-        if rest != word and len(rest) >= 3 and not (suffix == "s" and rest[-1] in "sui") and rest[-1] + suffix != "eed":
-            return rest[:-1] if len(rest) > 3 and rest[-1] == rest[-2] and rest[-1] not in "ls" else rest
+        if rest != word and len(rest) >= 3 and not (suffix == "s" and rest[-1] in "sui"):
+            doubled = len(rest) > 3 and rest[-1] == rest[-2] and rest[-1] not in "ls"
+            return stem(rest[:-1] if doubled else rest)
     return word
 
 
@@ -306,6 +166,10 @@ negations = Lexicon([("not", NEGATIONS)])
 quantifiers = Lexicon((str(level), words) for level, words in QUANTIFIERS.items())
 bounds = Lexicon(BOUNDS.items())
 hedges = Lexicon([("mild", MILD_HEDGES), ("hedge", HEDGES), ("booster", BOOSTERS)])
+universal = Lexicon([("all", UNIVERSAL)])
+light = Lexicon([("light", LIGHT)])
+agents = Lexicon([("agent", AGENTS)])
+prefixed = Lexicon([("prefixed", PREFIXED)])
 
 
 def is_number(token: Token) -> bool:
@@ -373,17 +237,18 @@ def difference(quote: str, found: str) -> Difference:
     ours, theirs = _words(quote), _words(found)
     ours_keys, theirs_keys = [_key(word) or word for word in ours], [_key(word) or word for word in theirs]
     parts: list[tuple[str, str]] = []
-    changed: list[tuple[str, str]] = []
+    changed = False
     for _, a, b, c, d in SequenceMatcher(None, ours_keys, theirs_keys, autojunk=False).get_opcodes():
         pair = " ".join(ours[a:b]), " ".join(theirs[c:d])
         if "".join(ours_keys[a:b]) == "".join(theirs_keys[c:d]):
             parts.append(pair)
         else:
             parts += [(pair[0], "")] * bool(pair[0]) + [("", pair[1])] * bool(pair[1])
-            changed.append(pair)
+            changed = True
     if changed and Counter(ours_keys) == Counter(theirs_keys):
         return Difference(tuple(parts), ("order",))
-    classes = {kind for pair in changed for kind in _classes(*pair)}
+    # what is the same to a reader is taken as the paper has it
+    classes = _classes(" ".join(theirs or ours for ours, theirs in parts if ours), found) if changed else set()
     return Difference(tuple(parts), tuple(kind for kind in KINDS if kind in classes))
 
 
@@ -406,7 +271,7 @@ def _key(word: str) -> str:
 
 
 def _classes(ours: str, theirs: str) -> set[str]:
-    """The classes of what stands in only one of two passages; "words" where none has a class."""
+    """The classes of what only one of two texts has; "words" where none has a class."""
     here, there = _tagged(ours), _tagged(theirs)
     apart = (here - there) + (there - here)
     classes = {kind for kind, _ in apart}
@@ -414,7 +279,7 @@ def _classes(ours: str, theirs: str) -> set[str]:
 
 
 def _tagged(passage: str) -> Counter[tuple[str, str]]:
-    """(class, word) of a passage; words of one meaning are one: improves and improve, 5% and 5 percent."""
+    """(class, word) of a text; words of one meaning are one: improves and improve, 5% and 5 percent."""
     text = tokens(passage)
     tagged: Counter[tuple[str, str]] = Counter()
     classed: set[int] = set()
