@@ -705,7 +705,7 @@ def _arithmetic(node: Node, values: Mapping[Call, Any]) -> Any:
     if isinstance(node, Operation):
         left, right = _arithmetic(node.left, values), _arithmetic(node.right, values)
         if node.sign == "/" and not any(calls(node.right)) and right == 0:
-            raise wrong(node.at, "division by zero")
+            raise wrong(node.right.at, "division by zero")
         return _SIGNS[node.sign](left, right)
     assert isinstance(node, Word)
     raise wrong(node.at, f"{node.text!r} is a value of single cells: write e.g. mean({node.text})")

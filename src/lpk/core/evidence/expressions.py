@@ -58,7 +58,7 @@ class Negative(Node):
 
 @dataclass(frozen=True)
 class Operation(Node):
-    """Arithmetic; ``at`` is the sign's column."""
+    """Arithmetic."""
 
     sign: str
     left: Node
@@ -170,23 +170,23 @@ class _Parser:
         return Every(at, tuple(flat))
 
     def _comparison(self) -> Node:
-        left, at = self._sum(), self.at
+        left = self._sum()
         if sign := self._takes(*COMPARISONS):
-            left = Comparison(at, sign, _value(left), _value(self._sum()))
+            left = Comparison(left.at, sign, _value(left), _value(self._sum()))
             if self.kind == "sign" and self.token in COMPARISONS:
                 raise wrong(self.at, "one comparison at a time: join two by 'and'")
         return left
 
     def _sum(self) -> Node:
-        left, at = self._product(), self.at
+        left = self._product()
         while sign := self._takes("+", "-"):
-            left, at = Operation(at, sign, _value(left), _value(self._product())), self.at
+            left = Operation(left.at, sign, _value(left), _value(self._product()))
         return left
 
     def _product(self) -> Node:
-        left, at = self._factor(), self.at
+        left = self._factor()
         while sign := self._takes("*", "/"):
-            left, at = Operation(at, sign, _value(left), _value(self._factor())), self.at
+            left = Operation(left.at, sign, _value(left), _value(self._factor()))
         return left
 
     def _factor(self) -> Node:
