@@ -52,6 +52,8 @@ RESIDUAL_RESAMPLES = 1_999
 AT_ONCE = 2_000_000
 #: Outcomes of a variance share, times the levels of its factors; 120 masks of 30 layers and 21 levels are 76,000.
 WORK = 5_000_000
+#: Characters of a reason: a study may have thousands of names.
+REASON = 1_000
 #: Values of cells that are closer are the same.
 SAME = 1e-9
 
@@ -122,7 +124,7 @@ def evaluate(claim: str, about: Check, study: Study) -> Replication:
         alpha = ALPHA / len(comparisons)
         outcomes = [_compare(each, about, study, cells, alpha) for each in comparisons]
     except _OutOfScope as reason:
-        return replication("out of scope", reason=str(reason))
+        return replication("out of scope", reason=str(reason)[:REASON])
     decisive = min(outcomes, key=lambda outcome: _DECIDES.index(outcome.verdict))  # of equals, the first
     return replication(
         decisive.verdict,
@@ -131,7 +133,7 @@ def evaluate(claim: str, about: Check, study: Study) -> Replication:
         high=decisive.high,
         count=decisive.count,
         needed=max((o.needed or 0 for o in outcomes), default=0) or None if decisive.verdict == INCONCLUSIVE else None,
-        reason="; ".join(outcome.reason for outcome in outcomes),
+        reason="; ".join(outcome.reason for outcome in outcomes)[:REASON],
     )
 
 
@@ -196,13 +198,13 @@ def _correlation(cells: Sequence[Cell], x: Column, y: Column, of: Callable[[Any]
 
 def _jaccard(cells: Sequence[Cell], masks: None, within: str = "", across: str = "") -> Value:
     """The mean over pairs of masks of the layers that both remove over those that either does."""
-    same = {"objective": within == "objective", "searcher": within == "searcher"}
+    bits = [(cell, sum(1 << layer for layer in cell.removed)) for cell in cells]
     return _known_mean(
-        len(one.removed & other.removed) / len(one.removed | other.removed)
-        for one, other in combinations(cells, 2)
-        if (one.objective == other.objective) == same["objective"]
-        and (one.searcher == other.searcher) == same["searcher"]
-        and (one.removed or other.removed)
+        (a & b).bit_count() / (a | b).bit_count()
+        for (one, a), (other, b) in combinations(bits, 2)
+        if (one.objective == other.objective) == (within == "objective")
+        and (one.searcher == other.searcher) == (within == "searcher")
+        and a | b
     )
 
 
@@ -222,7 +224,8 @@ def _delta(cells: Sequence[Cell], column: Column) -> Value:
 
 
 def _regret(cells: Sequence[Cell], searcher: str = "*") -> Value:
-    return _known_mean(cell.values.get("regret") for cell in cells if _like(cell.searcher, _patterns(searcher)))
+    """The mean of a column; ``searcher`` is a selector that needs no name here."""
+    return _known_mean(cell.values.get("regret") for cell in cells)
 
 
 def _rate(cells: Sequence[Cell], condition: Column) -> Value:
@@ -442,6 +445,8 @@ def _bound(call: Call) -> _Bound:
         if name not in parameters and name not in SELECTORS:
             raise wrong(at, f"{call.function} takes no {name!r}{did_you_mean(name, [*parameters, *SELECTORS])}")
         (arguments if name in parameters else selectors)[name] = value
+    if "searcher" in arguments:
+        selectors["searcher"] = arguments.pop("searcher")
     for name, parameter in parameters.items():
         if name not in arguments and parameter.default is parameter.empty:
             raise wrong(call.at, f"{call.function} needs {name}")
@@ -606,7 +611,7 @@ def _arguments(bound: _Bound, study: Study) -> dict[str, Any]:
     """A call's arguments as its function takes them."""
 
     def value(name: str, node: Node) -> Any:
-        if isinstance(node, Word) and (name in (*WORDS, "searcher") or (name == "of" and node.text == "masks")):
+        if isinstance(node, Word) and (name in WORDS or (name == "of" and node.text == "masks")):
             return None if node.text == "masks" else node.text
         return _column(node, study)
 
@@ -815,29 +820,38 @@ def _decide(
     The number is from the interval's width, which shrinks as 1 / sqrt(n), the effect staying as it is.
     """
     least = math.ceil(math.log2(2 / alpha))  # if all agree, a sign test's two-sided p is 2 / 2^n
+    independent = measured.df + 1
     claimed = f"{sign} {bound:.4g}" + (f" within {tolerance:.4g}" if tolerance else "")
     seen = f"{value:.4g} over {measured.count} {measured.what}"
     if math.isfinite(low):
         seen += f", {100 * (1 - alpha):.3g} % interval {low:.4g} to {high:.4g}"
-    if measured.df + 1 < least:
-        said = f"; fewer than {least} decide nothing: even if all agree, a sign test has p = {2 / 2 ** (measured.df + 1):.2g}"
-        return INCONCLUSIVE, least, seen + said
     holds = [_holds(sign, end, bound, tolerance) for end in (low, high)]
-    if all(holds):
+    beyond = high < bound - tolerance or low > bound + tolerance  # between the ends, == may hold though at neither
+    if independent >= least and all(holds):
         return REPLICATED, None, f"{seen}: all of it is {claimed}"
-    beyond = high < bound - tolerance or low > bound + tolerance
-    if not any(holds) and (sign != "==" or beyond):
+    if independent >= least and not any(holds) and (sign != "==" or beyond):
         return CONTRARY, None, f"{seen}: none of it is {claimed}"
-    needed = None
-    edges = {"==": (bound - tolerance, bound + tolerance), "<": (bound + tolerance,), ">": (bound - tolerance,)}
-    crossed = [edge for edge in edges[sign[0] if sign != "==" else sign] if low <= edge <= high]
-    if math.isfinite(low) and crossed:
-        widths = [((value - low if edge < value else high - value), abs(value - edge)) for edge in crossed]
-        if all(distance > SAME for _, distance in widths):
-            times = max((width / distance) ** 2 for width, distance in widths)
-            needed = max(least, measured.count + 1, math.ceil(measured.count * times))
-    about = f"about {needed:,} {measured.what.split()[0]} would decide" if needed else "no number of them would decide"
-    return INCONCLUSIVE, needed, f"{seen}: only part of it is {claimed}; {about}, if the effect stays"
+    needed = _needed(sign, bound, tolerance, value, low, high, measured.count)
+    if independent < least:
+        p = f"even if all agree, a sign test has p = {2 / 2**independent:.2g}"
+        return INCONCLUSIVE, max(least, needed or 0), f"{seen}; fewer than {least} decide nothing: {p}"
+    unit = measured.what.split()[0]
+    about = (
+        f"about {needed:,} {unit} would decide, if the effect stays" if needed else f"no number of {unit} would decide"
+    )
+    return INCONCLUSIVE, needed, f"{seen}: only part of it is {claimed}; {about}"
+
+
+def _needed(sign: str, bound: float, tolerance: float, value: float, low: float, high: float, n: int) -> int | None:
+    """About how many observations would decide: the interval's reach towards a bound shrinks as 1 / sqrt(n)."""
+    edges = [bound - tolerance] if sign[0] == ">" else [bound + tolerance]
+    if sign == "==":
+        edges = [bound - tolerance, bound + tolerance]
+    crossed = [edge for edge in edges if low <= edge <= high]
+    if not math.isfinite(low) or not crossed or min(abs(value - edge) for edge in crossed) <= SAME:
+        return None
+    times = max(((value - low if edge < value else high - value) / (value - edge)) ** 2 for edge in crossed)
+    return max(n + 1, math.ceil(n * times))
 
 
 def _by_model(effect: Node, sign: str, bound: float, tolerance: float, measured: _Measured) -> str:
@@ -847,10 +861,10 @@ def _by_model(effect: Node, sign: str, bound: float, tolerance: float, measured:
     if len(own) < 2:
         return ""
     held = {m: _holds(sign, float(_arithmetic(effect, values)), bound, tolerance) for m, values in own.items()}
-    missing = [model for model, holds in held.items() if not holds]
-    return f"; of {len(own)} models it holds in {len(own) - len(missing)}" + (
-        f", not {', '.join(missing)}" if missing else ""
-    )
+    missing = ", ".join(model for model, holds in held.items() if not holds)
+    if not any(held.values()):
+        return f"; it holds in none of {len(own)} models"
+    return f"; of {len(own)} models it holds in {sum(held.values())}{missing and f', not in {missing}'}"
 
 
 def _rounded(value: float) -> float:

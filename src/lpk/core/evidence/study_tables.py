@@ -32,7 +32,8 @@ BYTES = 256 * 2**20
 CELLS = 20_000
 LAYERS = 1_000
 #: Searches of one model, budget and draw: their masks are compared in pairs.
-BESIDE = 1_000
+BESIDE = 500
+MEASURES = 1_000
 #: How the dense model is called in ``measures.csv``.
 DENSE = "dense"
 KINDS = ("accuracy", "accuracy-normalised", "perplexity", "calibration")
@@ -129,6 +130,9 @@ def read_study(folder: Path) -> Study:
     if len(rows) > CELLS:
         raise UsageError(f"{folder / 'cells.csv'}: {len(rows):,} cells, {CELLS:,} at most")
     measured = list(_rows(folder / "measures.csv", texts["measures.csv"], _MEASURE))
+    measures = sorted({row["measure"] for row in measured})
+    if len(measures) > MEASURES:
+        raise UsageError(f"{folder / 'measures.csv'}: {len(measures):,} different measures, {MEASURES:,} at most")
     lowest = _lowest(_rows(folder / "trials.csv", texts["trials.csv"], _TRIAL))
     cells = _cells(folder, rows, measured, lowest)
     return Study(
@@ -137,7 +141,7 @@ def read_study(folder: Path) -> Study:
         ended=datetime.fromtimestamp((folder / "study.json").stat().st_mtime, UTC).date().isoformat(),
         cells=tuple(_ranked(cells)),
         failed=len(rows) - len(cells),
-        measures=tuple(sorted({row["measure"] for row in measured})),
+        measures=tuple(measures),
         texts=texts,
     )
 
