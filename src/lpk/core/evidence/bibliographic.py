@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -95,10 +96,14 @@ def split_id(paper: str) -> tuple[str, str]:
 # Words
 # ---------------------------------------------------------------------------------------------------------------------
 
-#: What Crossref and OpenAlex leave in titles and abstracts (HTML, JATS, MathML). Anything else in angle brackets is text.
+#: What Crossref and OpenAlex leave in titles and abstracts (HTML, JATS, MathML); anything else in angle brackets is text.
+#: Those that stand within a word, and those that end one.
+_INLINE: Final = re.compile(
+    r"</?(?:jats:)?(?:i|b|u|em|strong|su[bp]|scp|sc|tt|span|italic|bold)(?:\s[^<>]*)?/?>", re.IGNORECASE
+)
 _TAG: Final = re.compile(
-    r"</?(?:(?:jats|mml):[a-z-]+|i|b|u|em|strong|su[bp]|scp|sc|tt|p|br|span|title|sec|italic|bold|inline-formula"
-    r"|alternatives|tex-math|xref|ext-link|list|list-item|math|m[inor]|ms?u[bp]|mrow|mtext)(?:\s[^<>]*)?/?>",
+    r"</?(?:(?:jats|mml):[a-z-]+|p|br|title|sec|inline-formula|alternatives|tex-math|xref|ext-link|list|list-item|math"
+    r"|m[inor]|ms?u[bp]|mrow|mtext)(?:\s[^<>]*)?/?>",
     re.IGNORECASE,
 )
 
@@ -123,7 +128,7 @@ def one_line(text: object) -> str:
 
 def untagged(text: object) -> str:
     """Text on one line without the mark-up of Crossref and OpenAlex."""
-    return one_line(html.unescape(_TAG.sub(" ", text))) if isinstance(text, str) else ""
+    return one_line(html.unescape(_TAG.sub(" ", _INLINE.sub("", text)))) if isinstance(text, str) else ""
 
 
 #: Math, or a dollar that is money. As pandoc tells them apart: math begins and ends without a space, and no digit follows.
@@ -139,16 +144,57 @@ def untexed(text: str) -> str:
     if not re.search(r"[\\${}]", text):
         return one_line(text)
     with needed():
-        from pylatexenc.latex2text import LatexNodes2Text
         from pylatexenc.latexwalker import LatexWalkerError
     try:
         escaped = re.sub(r"(?<!\\)([%&#])", r"\\\1", _DOLLAR.sub(lambda found: found["math"] or r"\$", text))
-        plain = LatexNodes2Text(math_mode="text", keep_comments=True).latex_to_text(escaped, tolerant_parsing=True)
+        plain = _converter().latex_to_text(escaped, tolerant_parsing=True)
     except (LatexWalkerError, RecursionError, ValueError, IndexError):
         return one_line(text)
     plain = re.sub(r"<(https?://[^<>\s]+)>", r"\1", plain.replace("<cit.>", ""))  # what it makes of \url and \cite
     # A command that is gone leaves the space before it.
     return re.sub(r" (?=[,.;:!?)])", "", one_line(plain)) or one_line(text)
+
+
+_FOUNTS: Final = (
+    *(
+        "em",
+        "it",
+        "bf",
+        "rm",
+        "tt",
+        "sc",
+        "sl",
+        "sf",
+        "cal",
+        "itshape",
+        "bfseries",
+        "scshape",
+        "ttfamily",
+        "normalfont",
+    ),
+    *("tiny", "small", "large", "Large", "displaystyle", "textstyle", "relax", "noindent", "centering", "protect"),
+)
+
+
+@cache
+def _converter() -> Any:
+    r"""pylatexenc's, but a command that it does not know is its name (``\TeX``, an author's
+    own ``\method{}``), not nothing.
+
+    One with an argument is the argument alone, and one that only changes the fount is nothing.
+    """
+    with needed():
+        from pylatexenc.latex2text import LatexNodes2Text, MacroTextSpec, get_default_latex_context_db
+
+    def unknown(node: Any) -> str:
+        after = node.parsing_state.s[node.pos + node.len :][:2]
+        return f"{node.macroname}{node.macro_post_space}" if after == "{}" or after[:1] != "{" else ""
+
+    context = get_default_latex_context_db()
+    founts = [MacroTextSpec(name, simplify_repl="") for name in _FOUNTS]
+    context.add_context_category("founts", prepend=True, macros=founts)
+    context.set_unknown_macro_spec(MacroTextSpec("", simplify_repl=unknown))
+    return LatexNodes2Text(math_mode="text", keep_comments=True, latex_context=context)
 
 
 _WITHDRAWN: Final = (

@@ -159,7 +159,8 @@ class Ris(Bibliography):
             hints=[*addresses, first("notes_abstract"), first("journal_name", "alternate_title3", "note"), doi],
             title=title,
             authors=[
-                _name(untexed(one_line(each))) for each in (*entry.get("authors", ()), *entry.get("first_authors", ()))
+                _name(untexed(one_line(each)), junior=2)
+                for each in (*entry.get("authors", ()), *entry.get("first_authors", ()))
             ],
             published=_published(
                 first("date", "publication_year", "year").replace("/", "-").strip("-"), first("year"), ""
@@ -174,7 +175,7 @@ class Ris(Bibliography):
 def _version(source: str, key: str, *, ids: Sequence[str], hints: Sequence[str], **fields: Any) -> PaperVersion:
     # Addresses in running text count after the entry's own fields.
     candidates = [*ids, *(found[1] for hint in hints for pattern in _IN_TEXT if (found := pattern.search(hint)))]
-    local = re.sub(r"[^A-Za-z0-9._-]+|\.\.+", "-", key).strip("._-")[:100]
+    local = re.sub(r"(?:[^A-Za-z0-9._]|\.\.)+", "-", key).strip("._-")[:100]
     paper = paper_id(*candidates, f"local:{local}")
     if not paper:
         raise UsageError(f"the entry {fields['title'][:60]!r} has neither DOI, arXiv id, nor a key that can be an id")
@@ -209,13 +210,12 @@ def _check_ris(lines: Sequence[str], damaged: Any) -> None:
         raise damaged(begun, "the record that begins here has no end (ER  -)")
 
 
-def _name(name: str) -> str:
-    """``Ada Lovelace`` of ``Lovelace, Ada``."""
-    last, comma, first = name.partition(",")
-    junior, comma_again, given = first.partition(",")
-    if comma_again:  # Lovelace, Jr., Ada
-        return f"{given.strip()} {last.strip()}, {junior.strip()}".strip()
-    return f"{first.strip()} {last.strip()}".strip() if comma else name.strip()
+def _name(name: str, *, junior: int = 1) -> str:
+    """``Ada Lovelace`` of ``Lovelace, Ada``. A "Jr." is the second part in BibTeX, the third in RIS."""
+    last, *rest = (part.strip() for part in name.split(","))
+    suffix = rest.pop(junior - 1) if len(rest) == 2 else ""
+    whole = " ".join(filter(None, (*rest, last)))
+    return f"{whole}, {suffix}" if suffix else whole
 
 
 def _outside_braces(text: str) -> str:
