@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +34,7 @@ from lpk.core.evidence.contracts import Source
 from lpk.core.evidence.records import Direction, Facet, PaperVersion
 from lpk.core.evidence.web import Web
 from lpk.core.registry import installed
+from lpk.testing import conformance
 
 PDF = b"%PDF-1.7\nmade up\n%%EOF\n"
 DIRECTION = Direction(
@@ -269,6 +272,20 @@ def test_an_empty_page_in_the_middle_is_asked_for_again(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("2026-04-27T10:00:00Z", "yesterday"),
+        ("abs/2604.24938v1", "abs/no-id"),
+        ("2604.24938v1</id>", "2604.24938v0</id>"),
+    ],
+)
+def test_an_entry_of_another_shape(server: Server, right: str, wrong: str) -> None:
+    server.add("/api/query", feed(entry(Arxiv().versions[0]).replace(right, wrong)))
+    arxiv = source("arxiv", base=server.address)
+    one_line_of(EnvironmentMissing, lambda: arxiv.versions("arxiv:2604.24938"), "arXiv answered an entry")
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"<html><body>Service unavailable</body></html>",
@@ -476,23 +493,55 @@ def test_crossref_one_work(server: Server) -> None:
     one_line_of(UsageError, lambda: crossref.versions("local:x"), "Crossref knows doi: ids")
 
 
-@pytest.mark.parametrize("name", ["openalex", "semantic-scholar", "crossref"])
-@pytest.mark.parametrize("value", [None, 0, "x", [], {}, [None], [[]], {"a": None}, [{"a": 1}]])
-def test_answers_of_another_shape_break_nothing(server: Server, name: str, value: Any) -> None:
-    """Each field of a documented record, at a value of another type: a record without it, or one line."""
-    folder = DATA / name
-    file = {"openalex": "work.json", "semantic-scholar": "paper.json", "crossref": "work.json"}[name]
-    whole = json.loads((folder / file).read_text(encoding="utf-8"))
-    record = whole["message"] if name == "crossref" else whole
-    options = {"base": server.address} | ({"resolve": False} if name == "openalex" else {})
-    paper = {"crossref": "doi:10.1234/bad.2023.1"}.get(name, "arxiv:2403.17887")
-    for field in record:
-        broken = record | {field: value}
-        answer = as_json({"message": broken} if name == "crossref" else broken)
-        server.chooser = lambda asked, answer=answer: answer  # type: ignore[misc]
-        with suppress(EnvironmentMissing):
-            for found in source(name, **options).versions(paper):
-                assert PaperVersion.model_validate(found.model_dump()) == found
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key) within a JSON value."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key])
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "paper"),
+    [
+        ("openalex", "openalex/work.json", "arxiv:2403.17887"),
+        ("semantic-scholar", "semantic-scholar/paper.json", "arxiv:2403.17887"),
+        ("crossref", "crossref/work.json", "doi:10.1234/bad.2023.1"),
+    ],
+)
+def test_answers_of_another_shape_break_nothing(
+    monkeypatch: pytest.MonkeyPatch, name: str, file: str, paper: str
+) -> None:
+    """Each place of a documented answer, with a value of another type: a record, none, or one line."""
+    whole = json.loads((DATA / file).read_text(encoding="utf-8"))
+    monkeypatch.setattr(Web, "json", lambda *args: whole)
+    found = 0
+    for container, key in list(places(whole)):
+        right = container[key]
+        wrongs: tuple[Any, ...] = (
+            None,
+            0,
+            -1,
+            True,
+            1.5,
+            "x",
+            "",
+            "\n\x00",
+            [],
+            {},
+            [None],
+            [[]],
+            {"a": None},
+            [{"a": 1}],
+        )
+        for wrong in wrongs:
+            container[key] = wrong
+            with suppress(EnvironmentMissing):
+                for record in source(name, **({"resolve": False} if name == "openalex" else {})).versions(paper):
+                    assert PaperVersion.model_validate(record.model_dump()) == record
+                    found += 1
+        container[key] = right
+    assert found > 500
 
 
 @pytest.mark.parametrize("name", ["arxiv", "openalex", "semantic-scholar", "crossref"])
@@ -501,6 +550,24 @@ def test_a_direction_of_nothing(server: Server, name: str) -> None:
     found = source(name, base=server.address)
     one_line_of(UsageError, lambda: list(found.find(empty)), "neither facets nor keywords")
     assert server.asked == []
+
+
+@pytest.mark.parametrize("name", ["arxiv", "openalex", "semantic-scholar", "crossref", "bibtex", "ris"])
+def test_plugins_keep_what_every_plugin_promises(name: str) -> None:
+    found = installed().find("source", f"lpk/{name}")
+    conformance._import_is_light(found)
+    conformance._options_round_trip(found)
+    light = "import sys, lpk.plugins.sources.{}; print([m for m in ('requests', 'lxml', 'arxiv') if m in sys.modules])"
+    code = light.format(found.provider.module.rpartition(".")[2])
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "requests", None)
+    monkeypatch.delitem(sys.modules, "lpk.core.evidence.web")
+    one_line_of(
+        EnvironmentMissing, lambda: source("crossref").versions("doi:10.1000/182"), 'pip install "lpk[evidence]"'
+    )
 
 
 # -- words and ids ----------------------------------------------------------------------------------------------------

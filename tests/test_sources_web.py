@@ -243,7 +243,7 @@ def test_nobody_listens(clock: Clock) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    failing(Web("s", f"http://127.0.0.1:{port}"), what="closes the connection, 4 times")
+    failing(Web("s", f"http://127.0.0.1:{port}"), what="does not let us connect, 4 times")
 
 
 def test_what_is_no_http(server: Server) -> None:
@@ -369,6 +369,16 @@ def test_a_public_name_that_leads_to_this_machine(server: Server, monkeypatch: p
     with pytest.raises(EnvironmentMissing, match=r"api\.example\.org is not asked: it leads to no public address"):
         Web("s", f"https://api.example.org:{port}").get("x")
     assert server.asked == []
+
+
+def test_a_proxy_that_refuses(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", server.address)
+    with pytest.raises(EnvironmentMissing, match=r"^api\.example\.org cannot be reached through the proxy, 4 times$"):
+        Web("s", "https://api.example.org").get("x")
+
+
+def test_what_is_no_tls(server: Server) -> None:
+    failing(Web("s", server.address.replace("http", "https")), what="offers no TLS connection that can be trusted")
 
 
 @pytest.mark.parametrize(
@@ -544,3 +554,13 @@ def test_processes_keep_their_distance(server: Server) -> None:
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert len(begun) == 6
     assert min(later - earlier for earlier, later in itertools.pairwise(begun)) > 0.14
+
+
+def test_a_hint_where_a_key_would_help(server: Server) -> None:
+    server.add("/429", Reply(status=429))
+    server.add("/401", Reply(status=401))
+    server.add("/500", Reply(status=500))
+    web = Web("s", server.address, hint="a key in S_KEY helps")
+    failing(web, "429", what="answered 429, too many requests, 4 times; a key in S_KEY helps")
+    failing(web, "401", what="answered 401, unauthorized; a key in S_KEY helps")
+    assert "S_KEY" not in failing(web, "500")

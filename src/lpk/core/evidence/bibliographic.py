@@ -156,30 +156,14 @@ def untexed(text: str) -> str:
 
 
 _FOUNTS: Final = (
-    *(
-        "em",
-        "it",
-        "bf",
-        "rm",
-        "tt",
-        "sc",
-        "sl",
-        "sf",
-        "cal",
-        "itshape",
-        "bfseries",
-        "scshape",
-        "ttfamily",
-        "normalfont",
-    ),
-    *("tiny", "small", "large", "Large", "displaystyle", "textstyle", "relax", "noindent", "centering", "protect"),
+    "em it bf rm tt sc sl sf cal itshape bfseries scshape ttfamily normalfont tiny small large Large displaystyle textstyle"
+    " relax noindent centering protect"
 )
 
 
 @cache
 def _converter() -> Any:
-    r"""pylatexenc's, but a command that it does not know is its name (``\TeX``, an author's
-    own ``\method{}``), not nothing.
+    r"""pylatexenc's, but a command that it does not know, such as an author's ``\method{}``, is its name, not nothing.
 
     One with an argument is the argument alone, and one that only changes the fount is nothing.
     """
@@ -191,7 +175,7 @@ def _converter() -> Any:
         return f"{node.macroname}{node.macro_post_space}" if after == "{}" or after[:1] != "{" else ""
 
     context = get_default_latex_context_db()
-    founts = [MacroTextSpec(name, simplify_repl="") for name in _FOUNTS]
+    founts = [MacroTextSpec(name, simplify_repl="") for name in _FOUNTS.split()]
     context.add_context_category("founts", prepend=True, macros=founts)
     context.set_unknown_macro_spec(MacroTextSpec("", simplify_repl=unknown))
     return LatexNodes2Text(math_mode="text", keep_comments=True, latex_context=context)

@@ -19,7 +19,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 #: A DOI may be as long as it likes; a file's name may not.
-_LONGEST = 256
+_LONGEST = 200
 
 
 def _paper_id(value: str) -> str:

@@ -38,7 +38,7 @@ with needed():
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-    from urllib3.exceptions import HTTPError, NameResolutionError
+    from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, ReadTimeoutError
 
 #: A page of 100 works of OpenAlex with abstracts and references is 2 MB.
 TEXT_LIMIT: Final = 20_000_000
@@ -91,9 +91,9 @@ class Answer:
 class _MayPass(Exception):
     """Something that a later try may not meet."""
 
-    def __init__(self, what: str, wait: float = 0) -> None:
+    def __init__(self, what: str, wait: float = 0, *, throttled: bool = False) -> None:
         super().__init__(what)
-        self.what, self.wait = what, wait
+        self.what, self.wait, self.throttled = what, wait, throttled
 
 
 class Web:
@@ -106,6 +106,7 @@ class Web:
         interval: seconds between two requests, over all processes; 0 for any.
         headers: sent to the base's host alone; a key may be among them.
         mailto: an address for the service's operators to write to.
+        hint: what to do about it where the service wants a key or finds us too busy.
     """
 
     #: Tests put their own here.
@@ -122,6 +123,7 @@ class Web:
         interval: float = 0,
         headers: Mapping[str, str] | None = None,
         mailto: str = "",
+        hint: str = "",
     ) -> None:
         self.service, self.base, self.hosts, self.interval = service, base.rstrip("/"), hosts, interval
         try:
@@ -134,7 +136,7 @@ class Web:
             raise UsageError(f"the address of {service} must begin with https://, not {_shown(base)}")
         if not self._host or parts.username or parts.password or parts.query or parts.fragment:
             raise UsageError(f"the address of {service} must be like https://host/path, not {_shown(base)}")
-        self._own = dict(headers or {})
+        self._own, self._hint = dict(headers or {}), f"; {hint}" if hint else ""
         self._watch = _Watch(self._admits_address)
         self._session = _Session()
         self._session.trust_env = not self._local  # the environment's proxies
@@ -172,14 +174,16 @@ class Web:
                 answer = self._once(address, params, limit, statuses)
                 if not throttled(answer.content):
                     return answer
-                problem = _MayPass("said that we ask too often", answer.retry_after)
+                problem = _MayPass("said that we ask too often", answer.retry_after, throttled=True)
             except _MayPass as error:
                 problem = error
             if problem.wait > self.limits.wait:
-                raise self._failure(address, f"{problem.what}, and wants us to wait {_duration(problem.wait)}")
+                raise self._failure(
+                    address, f"{problem.what}, and wants us to wait {_duration(problem.wait)}{self._hint}"
+                )
             if attempt < tries:
                 self.sleep(max(problem.wait, 2 ** (attempt - 1)))
-        raise self._failure(address, f"{problem.what}, {tries} times")
+        raise self._failure(address, f"{problem.what}, {tries} times{self._hint if problem.throttled else ''}")
 
     def json(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """The JSON object that a path gives; None if the service knows no such thing (404).
@@ -250,11 +254,11 @@ class Web:
     def _read(self, address: str, response: requests.Response, limit: int, statuses: tuple[int, ...]) -> Answer:
         status, retry = response.status_code, self._retry_after(response)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise _MayPass("answered 429, too many requests", retry)
+            raise _MayPass("answered 429, too many requests", retry, throttled=True)
         if status in (500, 502, 503, 504):
             raise _MayPass(f"answered {status}", retry)
         if status not in statuses:
-            raise self._failure(address, f"answered {_phrase(status)}")
+            raise self._failure(address, f"answered {_phrase(status)}{self._hint if status in (401, 403) else ''}")
         declared = response.headers.get("Content-Length", "")
         if declared.isdigit() and int(declared) > limit:
             raise self._failure(address, f"would answer {int(declared):,} bytes; at most {limit:,} are taken")
@@ -373,7 +377,7 @@ class Web:
             if isinstance(reason, NameResolutionError):
                 raise self._failure(address, "is not found; is there a network?") from None
             if isinstance(error, requests.exceptions.SSLError):
-                raise self._failure(address, "has no certificate that can be trusted") from None
+                raise self._failure(address, "offers no TLS connection that can be trusted") from None
             if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)):
                 raise self._failure(self.base, "points to a malformed address") from None
             raise _MayPass(_what(error)) from None
@@ -463,43 +467,43 @@ class _Watch:
 
 
 class _Guarded(HTTPAdapter):
-    """Makes connections that are looked at. Those to a proxy are not: whom it reaches is its own affair."""
+    """Makes connections that are looked at. Whom a proxy reaches is its own affair; how long it takes is ours."""
 
     def __init__(self, watch: _Watch) -> None:
         self._watch = watch
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        watch = self._watch
-
-        class Plain(HTTPConnection):
-            def _new_conn(self) -> socket.socket:
-                made = super()._new_conn()
-                watch.connected(made, self.host)
-                return made
-
-            def request(self, *args: Any, **kwargs: Any) -> None:
-                super().request(*args, **kwargs)
-                watch.sends(self.sock)
-
-        class Secure(HTTPSConnection):
-            def _new_conn(self) -> socket.socket:
-                made = super()._new_conn()
-                watch.connected(made, self.host)
-                return made
-
-            def request(self, *args: Any, **kwargs: Any) -> None:
-                super().request(*args, **kwargs)
-                watch.sends(self.sock)
-
-        class PlainPool(HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class SecurePool(HTTPSConnectionPool):
-            ConnectionCls = Secure
-
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+        self.poolmanager.pool_classes_by_scheme = _pools(self._watch, look=True)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager: Any = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _pools(self._watch, look=False)
+        return manager
+
+
+def _pools(watch: _Watch, *, look: bool) -> dict[str, Any]:
+    """urllib3's pools, of connections that the watch knows."""
+
+    class Watched(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            made = super()._new_conn()
+            if look:
+                watch.connected(made, self.host)
+            return made
+
+        def request(self, *args: Any, **kwargs: Any) -> None:
+            super().request(*args, **kwargs)
+            watch.sends(self.sock)
+
+    class Plain(HTTPConnectionPool):
+        ConnectionCls = Watched
+
+    class Secure(HTTPSConnectionPool):
+        ConnectionCls = type("WatchedTLS", (Watched, HTTPSConnection), {})
+
+    return {"http": Plain, "https": Secure}
 
 
 class _Session(requests.Session):
@@ -570,8 +574,12 @@ def _phrase(status: int) -> str:
 
 
 def _what(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.Timeout) or "timed out" in str(error):
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "cannot be reached through the proxy"
+    if isinstance(error, (requests.exceptions.Timeout, ReadTimeoutError)) or "timed out" in str(error):
         return "did not answer in time"
+    if isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError):
+        return "does not let us connect"
     if isinstance(error, (requests.exceptions.ChunkedEncodingError, HTTPError)):
         return "broke off in the middle of its answer"
     if isinstance(error, zlib.error):

@@ -116,6 +116,8 @@ class Arxiv(Source[ArxivOptions]):
             raise EnvironmentMissing(
                 f"arXiv answered an empty page in the middle of its results, {_EMPTY_PAGES + 1} times"
             ) from None
+        except ValueError:
+            raise EnvironmentMissing("arXiv answered an entry of another shape than documented") from None
 
     def _version(self, result: Any) -> PaperVersion:
         named = arxiv_id(result.entry_id)

@@ -155,7 +155,8 @@ class OpenAlex(Source[OpenAlexOptions]):
     def _web(self) -> Web:
         from lpk.core.evidence.web import Web
 
-        return Web("openalex", self.options.base, interval=0.1, mailto=self.options.mailto)
+        hint = "" if os.environ.get(KEY) else f"a (free) key in {KEY} allows ten times as much"
+        return Web("openalex", self.options.base, interval=0.1, mailto=self.options.mailto, hint=hint)
 
     @cached_property
     def _anywhere(self) -> Web:

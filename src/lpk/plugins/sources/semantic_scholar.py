@@ -113,7 +113,15 @@ class SemanticScholar(Source[SemanticScholarOptions]):
 
         key = os.environ.get(KEY, "").strip()
         headers = {"x-api-key": key} if key else {}
-        return Web("semantic-scholar", self.options.base, interval=1.0, headers=headers, mailto=self.options.mailto)
+        hint = "" if key else f"a (free) key in {KEY} makes it likelier to be served"
+        return Web(
+            "semantic-scholar",
+            self.options.base,
+            interval=1.0,
+            headers=headers,
+            mailto=self.options.mailto,
+            hint=hint,
+        )
 
 
 def _ids(paper: object) -> list[object]:
