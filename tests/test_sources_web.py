@@ -131,6 +131,37 @@ def test_a_truncated_body_is_not_taken_for_a_whole_one(server: Server) -> None:
     failing(Web("s", server.address), what="broke off in the middle of its answer, 4 times")
 
 
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "-1", "2, 2", "0x2"])
+def test_lengths_that_are_none(server: Server, length: str) -> None:
+    def all_by(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{{}}".encode("latin-1"))
+
+    server.add("/x", Reply(all_by=all_by))
+    web = Web("s", server.address)
+    if length[0] == "9":
+        failing(web, what="would answer 999,999")
+    else:
+        assert web.json("x") == {}
+
+
+@pytest.mark.parametrize("wait", ["\xb2", "soon", "-5", "9" * 5000, "Mon, 99 Foo 2026 00:00:00 GMT", ""])
+def test_waits_that_are_none(server: Server, clock: Clock, wait: str) -> None:
+    server.add("/x", Reply(status=503, headers={"Retry-After": wait}), Reply(b"{}"))
+    if wait[:1] == "9":
+        failing(Web("s", server.address), what="wants us to wait 277")
+    else:
+        assert Web("s", server.address).json("x") == {}
+        assert clock.waits == [1]
+
+
+@pytest.mark.parametrize("mailto", ["me", "a@b\r\nX: y", "m\u00e9@example.org"])
+def test_what_no_header_may_hold(mailto: str) -> None:
+    with pytest.raises(UsageError, match=r"mailto must be an address like me@example.org, not"):
+        Web("s", "https://api.example.org", mailto=mailto)
+    with pytest.raises(UsageError, match=r"the key of s holds a character that no key has$"):
+        Web("s", "https://api.example.org", headers={"x-api-key": mailto + "\n"})
+
+
 def test_a_truncated_body_then_a_whole_one(server: Server) -> None:
     server.add("/x", Reply(b'{"a"', headers={"Content-Length": "8"}), Reply(b'{"a": 1}'))
     assert Web("s", server.address).json("x") == {"a": 1}
@@ -284,6 +315,12 @@ def test_a_key_is_not_taken_to_another_host(server: Server) -> None:
         assert web.json("x") == {}
         assert "x-api-key" not in other.asked[0].headers
         assert "secret" not in str(other.asked)
+
+
+def test_who_failed_is_who_was_redirected_to(server: Server) -> None:
+    server.add("/x", Reply(status=302, headers={"Location": "http://localhost:1/y"}))
+    with pytest.raises(EnvironmentMissing, match=r"^localhost:1 does not let us connect, 4 times$"):
+        Web("s", server.address, hosts=("localhost",)).get("x")
 
 
 def test_redirects_without_end(server: Server) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import re
 import shutil
 import socket
 import threading
@@ -94,6 +95,7 @@ class _MayPass(Exception):
     def __init__(self, what: str, wait: float = 0, *, throttled: bool = False) -> None:
         super().__init__(what)
         self.what, self.wait, self.throttled = what, wait, throttled
+        self.address = ""
 
 
 class Web:
@@ -136,6 +138,10 @@ class Web:
             raise UsageError(f"the address of {service} must begin with https://, not {_shown(base)}")
         if not self._host or parts.username or parts.password or parts.query or parts.fragment:
             raise UsageError(f"the address of {service} must be like https://host/path, not {_shown(base)}")
+        if mailto and not re.fullmatch(r"[!-~]+@[!-~]+", mailto):
+            raise UsageError(f"mailto must be an address like me@example.org, not {_shown(mailto)}")
+        if not all(value.isascii() and value.isprintable() for value in (headers or {}).values()):
+            raise UsageError(f"the key of {service} holds a character that no key has")
         self._own, self._hint = dict(headers or {}), f"; {hint}" if hint else ""
         self._watch = _Watch(self._admits_address)
         self._session = _Session()
@@ -177,13 +183,12 @@ class Web:
                 problem = _MayPass("said that we ask too often", answer.retry_after, throttled=True)
             except _MayPass as error:
                 problem = error
+            host = problem.address or address
             if problem.wait > self.limits.wait:
-                raise self._failure(
-                    address, f"{problem.what}, and wants us to wait {_duration(problem.wait)}{self._hint}"
-                )
+                raise self._failure(host, f"{problem.what}, and wants us to wait {_duration(problem.wait)}{self._hint}")
             if attempt < tries:
                 self.sleep(max(problem.wait, 2 ** (attempt - 1)))
-        raise self._failure(address, f"{problem.what}, {tries} times{self._hint if problem.throttled else ''}")
+        raise self._failure(host, f"{problem.what}, {tries} times{self._hint if problem.throttled else ''}")
 
     def json(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """The JSON object that a path gives; None if the service knows no such thing (404).
@@ -259,10 +264,10 @@ class Web:
             raise _MayPass(f"answered {status}", retry)
         if status not in statuses:
             raise self._failure(address, f"answered {_phrase(status)}{self._hint if status in (401, 403) else ''}")
-        declared = response.headers.get("Content-Length", "")
-        if declared.isdigit() and int(declared) > limit:
-            raise self._failure(address, f"would answer {int(declared):,} bytes; at most {limit:,} are taken")
-        body = self._body(address, response, limit, int(declared) if declared.isdigit() else None)
+        declared = _number(response.headers.get("Content-Length", ""))
+        if declared is not None and declared > limit:
+            raise self._failure(address, f"would answer {declared:,} bytes; at most {limit:,} are taken")
+        body = self._body(address, response, limit, declared)
         media = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return Answer(status, body, media if media.isprintable() and len(media) < 80 else "", retry)
 
@@ -289,9 +294,9 @@ class Web:
     def _retry_after(self, response: requests.Response) -> float:
         """Seconds, or a date: RFC 9110, 10.2.3."""
         said = response.headers.get("Retry-After", "").strip()
-        if said.isdigit():
-            return float(said[:9])
-        with suppress(ValueError, TypeError):
+        if (seconds := _number(said)) is not None:
+            return seconds
+        with suppress(ValueError, TypeError, OverflowError):
             return max(0.0, parsedate_to_datetime(said).timestamp() - self.now())
         return 0
 
@@ -370,6 +375,9 @@ class Web:
         """
         try:
             yield
+        except _MayPass as error:
+            error.address = address
+            raise
         except (requests.RequestException, HTTPError, OSError, zlib.error) as error:
             if self._watch.expired:
                 raise self._failure(address, f"took more than {_duration(self.limits.total)}") from None
@@ -378,9 +386,11 @@ class Web:
                 raise self._failure(address, "is not found; is there a network?") from None
             if isinstance(error, requests.exceptions.SSLError):
                 raise self._failure(address, "offers no TLS connection that can be trusted") from None
-            if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)):
+            if isinstance(error, requests.exceptions.InvalidURL):
                 raise self._failure(self.base, "points to a malformed address") from None
-            raise _MayPass(_what(error)) from None
+            passing = _MayPass(_what(error))
+            passing.address = address
+            raise passing from None
 
     def _failure(self, address: str, what: str) -> EnvironmentMissing:
         host = urlsplit(address).netloc.rpartition("@")[2] if "://" in address else urlsplit(self.base).netloc
@@ -552,6 +562,11 @@ def _keep(known: Path, content: bytes) -> Path:
 # ---------------------------------------------------------------------------------------------------------------------
 # Words
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def _number(text: str) -> int | None:
+    """A whole number, as headers have it; None if it is none. Python would take other scripts' digits, too."""
+    return int(text[:18]) if text.isascii() and text.isdigit() else None
 
 
 def _no_constant(name: str) -> None:
