@@ -262,6 +262,15 @@ def test_rate_exceeded_for_ever(server: Server) -> None:
     one_line_of(EnvironmentMissing, lambda: arxiv.versions("arxiv:2604.24938"), "said that we ask too often, 4 times")
 
 
+def test_one_paper_twice_in_a_search(server: Server) -> None:
+    one = Arxiv().versions[0]
+    server.add("/api/query", feed(entry(one), entry(one | {"title": "Another title"})))
+    (found,) = source("arxiv", base=server.address).find(DIRECTION)
+    assert found.title == one["title"]
+    assert found.note.startswith("two records disagree on title: 'Rethinking Layer Redundancy in Large Language Models")
+    assert found.note.endswith(" and 'Another title'")
+
+
 def test_an_empty_page_in_the_middle_is_asked_for_again(server: Server) -> None:
     one, other = (entry(paper) for paper in Arxiv().versions[2:4])
     arxiv = source("arxiv", base=server.address, page_size=1, limit=2)
@@ -557,8 +566,12 @@ def test_plugins_keep_what_every_plugin_promises(name: str) -> None:
     found = installed().find("source", f"lpk/{name}")
     conformance._import_is_light(found)
     conformance._options_round_trip(found)
-    light = "import sys, lpk.plugins.sources.{}; print([m for m in ('requests', 'lxml', 'arxiv') if m in sys.modules])"
-    code = light.format(found.provider.module.rpartition(".")[2])
+
+
+def test_listing_plugins_loads_no_library() -> None:
+    names = ("arxiv", "openalex", "semantic_scholar", "crossref", "bibliography")
+    code = f"import sys, {', '.join(f'lpk.plugins.sources.{name}' for name in names)}\n"
+    code += "print([m for m in ('requests', 'lxml', 'arxiv', 'bibtexparser', 'rispy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
 
 

@@ -578,6 +578,16 @@ def test_a_clock_set_back_makes_nobody_wait(server: Server, clock: Clock) -> Non
     assert clock.waits == []
 
 
+def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LPK_HOME", str(tmp_path / "file"))
+    server.add("/a.pdf", Reply(PDF, headers={"Content-Type": ""}))
+    with pytest.raises(UsageError, match="cannot write"):
+        Web("s", server.address, interval=1).get("a.pdf")
+    with pytest.raises(UsageError, match="cannot write"):
+        Web("s", server.address).pdf(f"{server.address}/a.pdf", tmp_path, "one")
+
+
 def test_processes_keep_their_distance(server: Server) -> None:
     """Three processes at once: every request but the first waits for the one before, of whichever process."""
     server.add("/x", Reply(b"{}"))

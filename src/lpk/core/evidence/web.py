@@ -350,20 +350,23 @@ class Web:
             yield
             return
         stamp = cache() / "requests" / self.service
-        with room(stamp):
-            stamp.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(f"{stamp}.lock", timeout=600):
-                with suppress(OSError, ValueError):
-                    left = float(stamp.read_text()) + self.interval - self.now()
-                    if 0 < left <= self.interval:  # a clock that was set back must not make us wait for hours
-                        self.sleep(left)
-                try:
-                    yield
-                finally:
-                    write_text(stamp, repr(self.now()))
+            with room(stamp):
+                stamp.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(f"{stamp}.lock", timeout=600):
+                    self._wait_since(stamp)
+                    try:
+                        yield
+                    finally:
+                        write_text(stamp, repr(self.now()))
         except Timeout:
             raise self._failure(self.base, "is being asked by another process, for more than 10 minutes") from None
+
+    def _wait_since(self, stamp: Path) -> None:
+        with suppress(OSError, ValueError):
+            left = float(stamp.read_text(encoding="ascii")) + self.interval - self.now()
+            if 0 < left <= self.interval:  # a clock that was set back must not make us wait for hours
+                self.sleep(left)
 
     # -- what went wrong -----------------------------------------------------------------------------------------------
 

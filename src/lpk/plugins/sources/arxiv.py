@@ -49,7 +49,7 @@ class ArxivOptions(Options):
     page_size: int = Field(100, ge=1, le=2000, description="results a request")
     refresh: bool = Field(False, description="download PDFs anew, even those that are in the cache")
     base: str = Field("https://export.arxiv.org", description="the address of the API")
-    files: str = Field("https://arxiv.org", description="the address of the PDFs")
+    files: str = Field("https://export.arxiv.org", description="the address of the PDFs: arXiv's host for programs")
     mailto: str = Field("", description="your address, for arXiv's operators; sent with each request")
 
 
