@@ -124,7 +124,7 @@ class Arxiv(Source[ArxivOptions]):
         if named is None:
             raise EnvironmentMissing(f"arXiv answered an entry with the id {one_line(result.entry_id)[:80]!r}")
         comment, abstract = untexed(result.comment or ""), untexed(result.summary)
-        withdrawn = withdrawn_by(comment) or withdrawn_by(abstract)
+        withdrawn = withdrawn_by(comment, "comment") or withdrawn_by(abstract, "abstract")
         if not withdrawn and result.pdf_url is None:
             withdrawn = "arXiv lists no PDF of it"
         return PaperVersion(
