@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from lpk.core.evidence.quantities import Quantity, figures
 from lpk.core.evidence.sentences import sentences
-from lpk.core.evidence.vocabulary import FUNCTION_WORDS, NEGATIVE_PREFIXES, NOT_ONLY
+from lpk.core.evidence.vocabulary import FREQUENCIES, FUNCTION_WORDS, NEGATIVE_PREFIXES, NOT_ONLY
 from lpk.core.evidence.wording import (
     Lexicon,
     Token,
@@ -35,6 +35,9 @@ from lpk.core.evidence.wording import (
 _BREAKS = frozenset(
     ["but", "whereas", "while", "although", "though", "because", "however", "yet", "when", "until", "if"]
 )
+#: Quantifiers that are read as negations, or as no more than "about".
+_NO_QUANTIFIERS = frozenset(["no", "none", "nearly", "almost", "hardly", "barely", "scarcely"])
+_BE = frozenset(["is", "are", "was", "were", "be", "been", "being"])
 _MARKS = frozenset(",;:()[]")
 #: How many words the end of a clause or a sentence counts for.
 _BEYOND = 3
@@ -91,6 +94,11 @@ class Word:
     def sign(self) -> int:
         """+1 or -1: the side of its axis, and whether it is denied."""
         return (self.side or 1) * (-1 if self.negations % 2 else 1)
+
+    @property
+    def hedging(self) -> bool:
+        """Whether it says that something holds only sometimes or often; "mostly" is near enough to always."""
+        return 0 < self.level < 4 and self.text.lower() in FREQUENCIES
 
     @property
     def shown(self) -> str:
@@ -168,11 +176,21 @@ class _Reader:
         self.words: list[Word] = []
         self.at: dict[int, Word] = {}
         self.breaks: set[int] = set()
+        self.bounding = self._bounding()
         self.adverbs: list[int] = []
         self._words()
         self._negations()
+        for index, token in enumerate(self.text):
+            if token.lower == "little":  # "changes it only little" denies more or less
+                for word in self._before(index):
+                    word.unsure = True
         for hedge, strong in marked:
             self._hedge(hedge, strong)
+        for word in self.words:
+            if word.hedging:
+                following = [other for other in self._after(word.token + 1) if not other.text.endswith("ly")]
+                for other in following[:1]:
+                    other.hedged = True
         for word in self.words:
             if word.side:
                 self._compare(word)
@@ -197,13 +215,15 @@ class _Reader:
 
     def _words(self) -> None:
         """Every content word, and where clauses end."""
-        place, first, bounding = 0, True, self._bounding()
+        place, first = 0, True
         while place < len(self.text):
             token, end = self.text[place], place + 1
             if token.text in _MARKS or token.lower in _BREAKS:
                 self.clause += 1
                 self.breaks.add(place)
-            elif token.kind != "mark" and place not in bounding:
+            elif token.kind != "mark" and place not in self.bounding:
+                if token.lower == "and" and directions.at(self.text[place + 1 : place + 5], 0):
+                    self.clause += 1  # "helps small models and hurts large ones" says two things
                 end = self._word(place, first)
                 first = False
             place = end
@@ -223,14 +243,16 @@ class _Reader:
         if figure:
             self._add(place, figure.end, f"{figure.value:g}", "number")
             return figure.end
-        if (
-            quantifier
-            and rest[0].lower not in ("no", "none", "nearly")
-            and (rest[0].lower, quantifier[1]) != ("almost", 1)
-        ):
+        if quantifier and (quantifier[1] > 1 or token.lower not in _NO_QUANTIFIERS):
             word = self._add(place, place + quantifier[1], "", "quantifier")
             word.level, word.universal = int(quantifier[0]), universal.at(rest, 0) is not None
             return place + quantifier[1]
+        after = directions.at(self.text[place + 1 : place + 5], 0)
+        if token.lower in ("more", "less") and after:  # less stable
+            word = self._add(place, place + 1 + after[1], after[0][:-1], "direction")
+            self._direction(word, after[0])
+            word.side *= 1 if token.lower == "more" else -1
+            return place + 1 + after[1]
         if axis:
             self._direction(self._add(place, place + axis[1], axis[0][:-1], "direction"), axis[0])
             return place + axis[1]
@@ -280,6 +302,8 @@ class _Reader:
     def _negations(self) -> None:
         neither = False
         for start, end, _ in negations.all(self.text):
+            if start in self.bounding:  # no less than 5
+                continue
             negation = self.text[start].lower
             if negation == "neither" and not self._before(start):
                 # "neither more data nor a longer context helps" denies a verb that rules don't find
@@ -336,7 +360,8 @@ class _Reader:
     def _hedge(self, place: int, strong: bool) -> None:
         """Mark the word that a hedge is on, and for a strong one all that follows in the clause."""
         if strong:
-            words = list(self._after(place))
+            joined = place < len(self.text) and self.text[place].lower in _BREAKS
+            words = list(self._after(place + joined))  # "possibly because"
             for word in words:
                 word.doubted = True
             on = (word for word in words if not word.text.endswith("ly") and word.kind != "quantifier")
@@ -348,8 +373,10 @@ class _Reader:
         others = [other for other in self.words if other is not word and other.kind not in ("quantifier", "light")]
         word.before = frozenset(other.key for other in others if other.token < word.token)
         if _TRANSITIVE.at(self.text, word.token):
-            passive = self.text[word.token + 1 : word.token + 2] and self.text[word.token + 1].lower == "by"
-            after, _ = self._argument(word.token + 1 + bool(passive))
+            by = word.token + 1 < len(self.text) and self.text[word.token + 1].lower == "by"
+            before = [token.lower for token in self.text[max(0, word.token - 2) : word.token] if token.lower != "not"]
+            passive = by or (before[-1:] and before[-1] in _BE)
+            after, _ = self._argument(word.token + 1 + by)
             word.left, word.right = (after, word.before) if passive else (word.before, after)
             return
         for start, end, _ in _COMPARED.all(self.text):

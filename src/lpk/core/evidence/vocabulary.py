@@ -96,13 +96,13 @@ DIRECTIONS = {
 }
 
 #: What denies the next word that says something.
-NEGATIONS = "not|no|none|neither|nor|never|without|n't|unlikely|fail to|failure to|unable to|hardly|lack|lack of|absence of|no longer"
+NEGATIONS = "not|no|none|neither|nor|never|without|n't|unlikely|barely|scarcely|fail to|failure to|unable to|hardly|lack|lack of|absence of|no longer"
 #: After "not", it denies nothing.
 NOT_ONLY = word_set("only merely just simply")
 #: Words that "not" and "no" reach through: "not lead to a significant gain" denies the gain.
 LIGHT = (
     "have|need|require|use|involve|show|lead|result|give|provide|cause|yield|observe|find|see|make|remain|exist|clear|significant|substantial"
-    "|measurable|noticeable|additional|further|major|considerable|meaningful|single|evidence|case|true|obvious|report"
+    "|measurable|noticeable|additional|further|major|considerable|meaningful|single|evidence|case|true|obvious|report|imply|mean|conclude|claim|argue"
 )
 #: What "no" and "none of the" reach through where a sentence begins: "no method recovers" denies that it recovers.
 AGENTS = "method|model|approach|algorithm|technique|baseline|work|study|criterion|layer|block|task|benchmark|dataset"
@@ -128,7 +128,7 @@ QUANTIFIERS = {
 }
 #: Of these, those that hedge a sentence: how often it holds.
 FREQUENCIES = word_set(
-    "often sometimes occasionally frequently usually typically generally mostly largely mainly partly rarely"
+    "seldom often sometimes occasionally frequently usually typically generally mostly largely mainly partly rarely"
 )
 #: Universal enough that a claim may not add them to a quote that has no quantifier.
 UNIVERSAL = "all|every|always|never|entirely|completely|strictly|universally|invariably|everywhere|in all cases"

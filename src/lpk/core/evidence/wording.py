@@ -49,7 +49,7 @@ _TEX = ((r"\\(?:textbf|textit|emph|text|mathrm)\{([^{}]*)\}", r"\1"), (r"\\times
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|\.\d+"
 _TOKEN = re.compile(
     rf"""
-    (?P<version>\d+(?:\.\d+){{2,}})
+    (?P<version>v?\d+(?:\.\d+){{2,}})
     | (?P<number>(?:(?<![\w.)\]%-])[+-])?
         (?:(?:{_NUMBER})\s?[\u00d7x]\s?10\^[+-]?\d+ | 10\^[+-]?\d+ | (?:{_NUMBER})(?:[eE][+-]?\d+)?(?![\w])
          | (?:{_NUMBER})(?=[A-Za-z]{{1,6}}\b)))
