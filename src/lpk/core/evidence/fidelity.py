@@ -60,15 +60,27 @@ def _numbers(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
     for figure in claim.quantities:
         fitting = [other for other in source if _agrees(figure, other)]
         if fitting:
-            denied = any(word.negations % 2 for word in claim.words)
-            yield from _bound(figure, fitting, denied)
-        elif not re.match(r"(one|single)\b", figure.text):  # "one of the layers" counts nothing
+            yield from _bound(figure, fitting, _other_denials(claim, quote))
+        elif not _refers(figure, source):
             yield _other_figure(figure, source)
     versions = {token.lower.strip("v") for token in quote.tokens if token.kind == "version"}
     for token in claim.tokens:
         if token.kind == "version" and token.lower.strip("v") not in versions:
             yield Disagreement(what="number", claim=token.text, quote=", ".join(sorted(versions)))
     yield from _swapped(claim, quote)
+
+
+def _other_denials(claim: Statement, quote: Statement) -> bool:
+    """Whether the claim denies what the quote does not, or states what it denies."""
+    ours, theirs = ({word.key for word in text.words if word.negations % 2} for text in (claim, quote))
+    return bool(ours - theirs or theirs & (claim.keys - ours))
+
+
+def _refers(figure: Quantity, source: list[Quantity]) -> bool:
+    """Whether a word for a number counts nothing anew: one of the layers, the two rankings."""
+    counted = any(set(figure.label) & set(other.label) for other in source)
+    definite = figure.before in ("the", "these", "those", "all", "both") and not counted
+    return bool(re.match(r"(one|single)\b", figure.text.lower())) or (figure.text[0].isalpha() and definite)
 
 
 def _agrees(claim: Quantity, quote: Quantity) -> bool:
@@ -104,16 +116,15 @@ def _other_figure(figure: Quantity, source: list[Quantity]) -> Disagreement:
 
 
 def _bound(figure: Quantity, fitting: list[Quantity], denied: bool) -> Iterator[Disagreement]:
-    """What is up to 5% is not 5%, and at most is not at least."""
-    if any(other.bound in ("", figure.bound) for other in fitting):
+    """What is up to 5% is not 5%, and less than 5 is not more than 5 (but what does not exceed 5 may be)."""
+    ours, theirs = figure.bound, {other.bound for other in fitting}
+    shown = f"{fitting[0].bound} {fitting[0].text}"
+    if "" in theirs or "beyond" in {ours, *theirs}:
         return
-    other = fitting[0]
-    if "beyond" in (figure.bound, other.bound) or (figure.bound and denied):  # not above is below
-        return
-    if figure.bound and other.bound != "about" != figure.bound:
-        yield Disagreement(what="direction", claim=f"{figure.bound} {figure.text}", quote=f"{other.bound} {other.text}")
-    elif not figure.bound and figure.step <= other.step:
-        yield Disagreement(what="hedge", claim=figure.text, quote=f"{other.bound} {other.text}")
+    if not ours and figure.step <= fitting[0].step:
+        yield Disagreement(what="hedge", claim=figure.text, quote=shown)
+    elif not denied and (ours, theirs) in (("at most", {"at least"}), ("at least", {"at most"})):
+        yield Disagreement(what="direction", claim=f"{ours} {figure.text}", quote=shown)
 
 
 def _swapped(claim: Statement, quote: Statement) -> Iterator[Disagreement]:

@@ -25,6 +25,7 @@ from lpk.core.evidence.wording import (
     is_name,
     is_number,
     light,
+    modifiers,
     negations,
     prefixed,
     quantifiers,
@@ -38,6 +39,8 @@ _BREAKS = frozenset(
 #: Quantifiers that are read as negations, or as no more than "about".
 _NO_QUANTIFIERS = frozenset(["no", "none", "nearly", "almost", "hardly", "barely", "scarcely"])
 _BE = frozenset(["is", "are", "was", "were", "be", "been", "being"])
+#: Negations of a noun; the others are of a verb.
+_OF_NOUNS = frozenset(["no", "none", "without", "lack", "lack of", "absence of", "neither", "nor"])
 _MARKS = frozenset(",;:()[]")
 #: How many words the end of a clause or a sentence counts for.
 _BEYOND = 3
@@ -318,28 +321,59 @@ class _Reader:
 
     def _negate(self, start: int, end: int) -> None:
         """Turn the sign of the word that a negation reaches: through adverbs and light words to the first other."""
-        negation, before = self.text[start].lower, self._before(start)
+        negation = " ".join(token.lower for token in self.text[start:end])
+        before = self._before(start)
         last = self.text[start - 1].lower if start else ""
         if last in ("almost", "nearly") or (end < len(self.text) and self.text[end].lower in NOT_ONLY):
-            return None
+            return
         if self._that(end):
-            return self._negate_all(end + 1)
+            self._negate_all(end + 1)
+            return
         if negation in ("no", "none") and last == "by":  # recovered by none of the methods
-            return self._turn(before[-1:])
-        reached: Word | None = None
-        for word in self._after(end):
-            opens = negation in ("no", "none") and not before
-            if word.kind == "number" or (opens and agents.at(self.text, word.token)):
-                continue
-            reached = word
-            self._turn([word])
-            if word.kind == "light" and self._that(word.token + 1):
-                return self._negate_all(word.token + 2)
-            if word.kind != "light" and not word.text.endswith("ly") and word.text.lower() != "always":
-                return None
-        if reached is not None and reached.kind == "light":  # retraining is not needed
             self._turn(before[-1:])
-        return None
+            return
+        reached, found = self._reached(negation, end, opens=not before)
+        if negation == "without" and not any(
+            word.token < start for word in self.words
+        ):  # "without X, it fails" says nothing of X
+            for word in reached:
+                word.unsure = True
+            return
+        if reached and self._that(reached[-1].token + 1):
+            self._negate_all(reached[-1].token + 2)
+        elif not found and reached and reached[-1].kind == "light":  # retraining is not needed
+            reached += before[-1:]
+        self._turn(reached)
+        for word in reached:  # of "no significant gain" and "the gain is not significant" either may be meant
+            word.wide = word.wide or sum(other.kind != "light" for other in reached) > 1
+
+    def _reached(self, negation: str, place: int, opens: bool) -> tuple[list[Word], bool]:
+        """The words that a negation before a token reaches, the one it denies last; whether it found that one."""
+        reached: list[Word] = []
+        of_noun = negation in _OF_NOUNS
+        for word in self._after(place):
+            if word.kind == "number":
+                continue
+            if opens and negation in ("no", "none") and agents.at(self.text, word.token):
+                of_noun = False
+                continue
+            reached.append(word)
+            if word.kind == "light":
+                if self._that(word.token + 1):
+                    return reached, False
+                of_noun = True
+            elif word.kind == "quantifier" and not _adverb(word):  # not all models
+                return reached, False
+            elif not _adverb(word) and not modifiers.at(self.text, word.token):
+                if of_noun and not word.text.endswith("ing"):  # no gradient information
+                    reached[-1] = self._head(word)
+                return reached, True
+        return reached, False
+
+    def _head(self, word: Word) -> Word:
+        """The last of the content words that stand side by side with a word."""
+        following = self.at.get(word.token + word.text.count(" ") + 1)
+        return self._head(following) if following is not None and following.kind in ("word", "direction") else word
 
     def _that(self, place: int) -> bool:
         """Whether a clause begins here: the case that, no evidence that."""
@@ -360,8 +394,13 @@ class _Reader:
     def _hedge(self, place: int, strong: bool) -> None:
         """Mark the word that a hedge is on, and for a strong one all that follows in the clause."""
         if strong:
-            joined = place < len(self.text) and self.text[place].lower in _BREAKS
-            words = list(self._after(place + joined))  # "possibly because"
+            following = self.text[place].lower if place < len(self.text) else ""
+            words = list(self._after(place + (following in _BREAKS)))  # "possibly because"
+            that = [token for token in range(place + 1, len(self.text)) if self.text[token].lower == "that"]
+            if that and following != "that":  # "perhaps the best result is that" leaves what follows as it is
+                hedged = [word for word in words if word.token < that[0]]
+                argued = len(hedged) == 1 and hedged[0].token + 1 == that[0]  # "it could be argued that" does not
+                words = words if argued else hedged
             for word in words:
                 word.doubted = True
             on = (word for word in words if not word.text.endswith("ly") and word.kind != "quantifier")
@@ -402,6 +441,10 @@ class _Reader:
                 keys.append(self.at[token].key)
             token += 1
         return frozenset(keys), token
+
+
+def _adverb(word: Word) -> bool:
+    return word.text.endswith("ly") or word.text.lower() == "always"
 
 
 def _without_prefix(token: Token) -> Token | None:

@@ -101,9 +101,11 @@ NEGATIONS = "not|no|none|neither|nor|never|without|n't|unlikely|barely|scarcely|
 NOT_ONLY = word_set("only merely just simply")
 #: Words that "not" and "no" reach through: "not lead to a significant gain" denies the gain.
 LIGHT = (
-    "have|need|require|use|involve|show|lead|result|give|provide|cause|yield|observe|find|see|make|remain|exist|clear|significant|substantial"
-    "|measurable|noticeable|additional|further|major|considerable|meaningful|single|evidence|case|true|obvious|report|imply|mean|conclude|claim|argue"
+    "have|need|require|use|involve|show|lead|result|give|provide|cause|yield|observe|find|see|make|remain|exist|case|true"
+    "|report|imply|mean|conclude|claim|argue"
 )
+#: Adjectives that it reaches through, and denies too.
+MODIFIERS = "clear|significant|substantial|measurable|noticeable|additional|further|major|considerable|meaningful|single|obvious"
 #: What "no" and "none of the" reach through where a sentence begins: "no method recovers" denies that it recovers.
 AGENTS = "method|model|approach|algorithm|technique|baseline|work|study|criterion|layer|block|task|benchmark|dataset"
 #: Where un-, in-, non- ... is clearly a negation: the word without it. Others ("important") keep their prefix.
@@ -135,10 +137,8 @@ UNIVERSAL = "all|every|always|never|entirely|completely|strictly|universally|inv
 
 #: What makes a figure less than an exact one, where it stands before it.
 BOUNDS = {
-    "at most": (
-        "up to|until|till|as much as|as many as|as high as|at most|no more than|maximum of|a maximum of|less than|fewer than"
-        "|below|under|at best"
-    ),
+    "up to": "up to|until|till|as much as|as many as|as high as|maximum of|a maximum of",
+    "at most": "at most|no more than|less than|fewer than|below|under|at best",
     "at least": "at least|more than|over|above|no less than|no fewer than|a minimum of|exceed",
     "beyond": "beyond|past",
     "about": "about|approximately|around|roughly|nearly|almost|~|≈|circa|close to|on the order of|an estimated|some",
@@ -151,9 +151,7 @@ HEDGES = (
     "|believe|plausible|plausibly|apparently|preliminary|to some extent|it is possible that|it could be that"
 )
 #: These hedge a claim too, but a claim without them says the same to most readers.
-MILD_HEDGES = (
-    "can|indicate|indication|estimate|possible|possibility|potential|would|should|expect|allow|enable|let|future work"
-)
+MILD_HEDGES = "can|indicate|indication|estimate|possible|possibility|potential|would|should|expect|allow|enable|let|future work|evidence"
 #: These say that something is beyond doubt. A claim may not add them.
 BOOSTERS = (
     "prove|proof|proven|provably|guarantee|undoubtedly|certainly|definitely|unquestionably|conclusively|establish"
