@@ -119,7 +119,8 @@ def test_a_text_agrees_with_itself(text: str) -> None:
 @settings(max_examples=500)
 def test_a_hedge_more_in_the_claim_adds_no_disagreement(case: dict[str, str], hedge: str, data: st.DataObject) -> None:
     words = case["claim"].split()
-    place = data.draw(st.integers(0, len(words)))
+    # before "to" and "at" it would join them: up appear to 5%
+    place = data.draw(st.sampled_from([n for n in range(len(words) + 1) if words[n : n + 1] not in (["to"], ["at"])]))
     hedged = " ".join([*words[:place], hedge, *words[place:]])
     assert kinds(hedged, case["quote"]) <= kinds(case["claim"], case["quote"])
 

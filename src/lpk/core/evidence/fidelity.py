@@ -19,7 +19,7 @@ from lpk.core.evidence.records import Disagreement
 from lpk.core.evidence.sentences import sentences
 from lpk.core.evidence.statements import Statement, Word, likeness, read
 from lpk.core.evidence.vocabulary import FREQUENCIES, GENERIC_NAMES
-from lpk.core.evidence.wording import tokens
+from lpk.core.evidence.wording import bounds, tokens
 
 __all__ = ["Quantity", "disagreements", "quantities", "sentences", "strength"]
 
@@ -60,7 +60,7 @@ def _numbers(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
     for figure in claim.quantities:
         fitting = [other for other in source if _agrees(figure, other)]
         if fitting:
-            yield from _bound(figure, fitting, _other_denials(claim, quote))
+            yield from _bound(figure, fitting, _other_denials(claim, quote), any(bounds.all(claim.tokens)))
         elif not _refers(figure, source):
             yield _other_figure(figure, source)
     versions = {token.lower.strip("v") for token in quote.tokens if token.kind == "version"}
@@ -115,12 +115,14 @@ def _other_figure(figure: Quantity, source: list[Quantity]) -> Disagreement:
     )
 
 
-def _bound(figure: Quantity, fitting: list[Quantity], denied: bool) -> Iterator[Disagreement]:
+def _bound(figure: Quantity, fitting: list[Quantity], denied: bool, limits: bool) -> Iterator[Disagreement]:
     """What is up to 5% is not 5%, and less than 5 is not more than 5 (but what does not exceed 5 may be)."""
     ours, theirs = figure.bound, {other.bound for other in fitting}
     shown = f"{fitting[0].bound} {fitting[0].text}"
     if "" in theirs or "beyond" in {ours, *theirs}:
         return
+    if not ours and limits and theirs <= {"at least", "at most"}:
+        return  # above a ratio of 0.4
     if not ours and figure.step <= fitting[0].step:
         yield Disagreement(what="hedge", claim=figure.text, quote=shown)
     elif not denied and (ours, theirs) in (("at most", {"at least"}), ("at least", {"at most"})):
@@ -183,24 +185,33 @@ def _joined(text: str) -> set[str]:
 
 
 def _signs(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
-    found: list[tuple[bool, Disagreement]] = []
+    apart = list(_apart(claim, quote))
+    # "no option was tuned" and "the options were not tuned": a denial that only moved is none
+    denied = [word.negations % 2 for word, other in apart if word.negations % 2 != other.negations % 2]
+    moved = 0 in denied and 1 in denied
+    for word, other in apart:
+        turned = word.negations % 2 != other.negations % 2
+        if not (turned and moved):
+            yield Disagreement(what="negation" if turned else "direction", claim=word.shown, quote=other.shown)
+
+
+def _apart(claim: Statement, quote: Statement) -> Iterator[tuple[Word, Word]]:
+    """Words of the claim, and of the quote in like surroundings, that have one key and other signs."""
+    found: list[tuple[Word, Word]] = []
     excused = False
     for word in claim.words:
         nearest = _nearest(word, claim, quote) if word.kind in ("word", "direction") and not word.unsure else []
         if not nearest or any(other.unsure for other in nearest):
             continue
-        wide = word.wide or nearest[0].wide
         if any(_same(word, other) for other in nearest):
-            excused = excused or wide
+            excused = excused or word.wide or nearest[0].wide
             continue
         # "similar solutions of different searches": the quote's word is what another word of the claim is about
         twins = [twin for twin in claim.words if twin.key == word.key and _same(twin, nearest[0])]
-        if any(nearest[0] in _nearest(twin, claim, quote) for twin in twins):
-            continue
-        what = "negation" if word.negations % 2 != nearest[0].negations % 2 else "direction"
-        found.append((wide, Disagreement(what=what, claim=word.shown, quote=nearest[0].shown)))
-    # of a clause that is denied as a whole, one word that agrees is enough
-    yield from (disagreement for wide, disagreement in found if not (wide and excused))
+        if not any(nearest[0] in _nearest(twin, claim, quote) for twin in twins):
+            found.append((word, nearest[0]))
+    # of words one of which is denied, one that agrees is enough
+    yield from (pair for pair in found if not (excused and (pair[0].wide or pair[1].wide)))
 
 
 def _same(word: Word, other: Word) -> bool:

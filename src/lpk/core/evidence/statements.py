@@ -41,6 +41,9 @@ _NO_QUANTIFIERS = frozenset(["no", "none", "nearly", "almost", "hardly", "barely
 _BE = frozenset(["is", "are", "was", "were", "be", "been", "being"])
 #: Negations of a noun; the others are of a verb.
 _OF_NOUNS = frozenset(["no", "none", "without", "lack", "lack of", "absence of", "neither", "nor"])
+_DEGREES = {"more": 1, "most": 1, "less": -1, "least": -1}
+#: Where a statement that is hedged as a whole ends.
+_TURNS = frozenset([";", "but", "whereas", "although", "though", "however", "yet"])
 _MARKS = frozenset(",;:()[]")
 #: How many words the end of a clause or a sentence counts for.
 _BEYOND = 3
@@ -187,8 +190,8 @@ class _Reader:
             if token.lower == "little":  # "changes it only little" denies more or less
                 for word in self._before(index):
                     word.unsure = True
-        for hedge, strong in marked:
-            self._hedge(hedge, strong)
+        for hedge in marked:
+            self._hedge(hedge)
         for word in self.words:
             if word.hedging:
                 following = [other for other in self._after(word.token + 1) if not other.text.endswith("ly")]
@@ -198,19 +201,18 @@ class _Reader:
             if word.side:
                 self._compare(word)
 
-    def _without_hedges(self, text: tuple[Token, ...]) -> list[tuple[int, bool]]:
-        """Take the hedges out, so that a hedge more changes nothing else; before which tokens they stood."""
-        marked: list[tuple[int, bool]] = []
+    def _without_hedges(self, text: tuple[Token, ...]) -> list[int]:
+        """Take the hedges out, so that one more changes nothing else; before which tokens those stood that count."""
+        marked: list[int] = []
         done = 0
         for start, end, tag in hedges.all(text):
             phrase = " ".join(token.text for token in text[start:end])
             {"hedge": self.hedges, "mild": self.mild, "booster": self.boosters}[tag].append(phrase)
-            if tag != "booster" and not negations.at(text, start):
-                self.text += text[done:start]
-                marked.append((len(self.text), tag == "hedge"))
-                done = end
-            elif tag == "hedge":
-                marked.append((len(self.text) + end - done, True))
+            stays = tag == "booster" or negations.at(text, start) is not None  # unlikely
+            self.text += text[done : end if stays else start]
+            done = end
+            if tag == "hedge":
+                marked.append(len(self.text))
         self.text += text[done:]
         return marked
 
@@ -246,16 +248,16 @@ class _Reader:
         if figure:
             self._add(place, figure.end, f"{figure.value:g}", "number")
             return figure.end
+        after = directions.at(self.text[place + 1 : place + 5], 0)
+        if token.lower in _DEGREES and after:  # less stable
+            word = self._add(place, place + 1 + after[1], after[0][:-1], "direction")
+            self._direction(word, after[0])
+            word.side *= _DEGREES[token.lower]
+            return place + 1 + after[1]
         if quantifier and (quantifier[1] > 1 or token.lower not in _NO_QUANTIFIERS):
             word = self._add(place, place + quantifier[1], "", "quantifier")
             word.level, word.universal = int(quantifier[0]), universal.at(rest, 0) is not None
             return place + quantifier[1]
-        after = directions.at(self.text[place + 1 : place + 5], 0)
-        if token.lower in ("more", "less") and after:  # less stable
-            word = self._add(place, place + 1 + after[1], after[0][:-1], "direction")
-            self._direction(word, after[0])
-            word.side *= 1 if token.lower == "more" else -1
-            return place + 1 + after[1]
         if axis:
             self._direction(self._add(place, place + axis[1], axis[0][:-1], "direction"), axis[0])
             return place + axis[1]
@@ -332,6 +334,10 @@ class _Reader:
         if negation in ("no", "none") and last == "by":  # recovered by none of the methods
             self._turn(before[-1:])
             return
+        if negation == "no" and end < len(self.text) and self.text[end].lower in ("less", "more", "worse", "better"):
+            for word in list(self._after(end))[:2]:  # "no less accurate" is at least as accurate
+                word.unsure = True
+            return
         reached, found = self._reached(negation, end, opens=not before)
         if negation == "without" and not any(
             word.token < start for word in self.words
@@ -391,21 +397,24 @@ class _Reader:
 
     # -- hedges and comparisons ----------------------------------------------------------------------------------------
 
-    def _hedge(self, place: int, strong: bool) -> None:
-        """Mark the word that a hedge is on, and for a strong one all that follows in the clause."""
-        if strong:
-            following = self.text[place].lower if place < len(self.text) else ""
+    def _hedge(self, place: int) -> None:
+        """Mark what a hedge before a token takes back: the word that it is on, and what follows in the clause."""
+        following = self.text[place].lower if place < len(self.text) else ""
+        if following == "that":  # we believe that: of a whole statement, whose verb is further on
+            ends = (token for token in self.breaks if token > place and self.text[token].lower in _TURNS)
+            end = min(ends, default=len(self.text))
+            words = [word for word in self.words if place < word.token < end]
+        else:
             words = list(self._after(place + (following in _BREAKS)))  # "possibly because"
-            that = [token for token in range(place + 1, len(self.text)) if self.text[token].lower == "that"]
-            if that and following != "that":  # "perhaps the best result is that" leaves what follows as it is
-                hedged = [word for word in words if word.token < that[0]]
-                argued = len(hedged) == 1 and hedged[0].token + 1 == that[0]  # "it could be argued that" does not
-                words = words if argued else hedged
-            for word in words:
-                word.doubted = True
+            that = next((token for token in range(place, len(self.text)) if self.text[token].lower == "that"), None)
+            said = [word for word in words if that is not None and word.token < that]
+            # "perhaps the best result is that" leaves what follows as it is, "it could be argued that" does not
+            words = said if len(said) > 1 else words
             on = (word for word in words if not word.text.endswith("ly") and word.kind != "quantifier")
             for word in list(on)[:1]:
                 word.hedged = True
+        for word in words:
+            word.doubted = True
 
     def _compare(self, word: Word) -> None:
         """What a direction compares with what: left more than right."""

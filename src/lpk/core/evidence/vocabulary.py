@@ -146,9 +146,9 @@ BOUNDS = {
 
 #: Words that take a statement back: it may be so, or only looks so. A claim may not drop them.
 HEDGES = (
-    "may|might|could|unclear|unlikely|remains to be seen|suggest|suggest that|appear|appear to|seem|seem to|seemingly|likely|possibly|perhaps|probably|potentially|presumably|arguably"
-    "|tend|tend to|tendency|tendency to|hint at|hint that|hypothesise|hypothesize|conjecture|speculate"
-    "|believe|plausible|plausibly|apparently|preliminary|to some extent|it is possible that|it could be that"
+    "may|might|could|unclear|unlikely|remains to be seen|suggest|appear|appear to|seem|seem to|seemingly|likely|possibly|perhaps|probably|potentially|presumably|arguably"
+    "|tend|tend to|tendency|tendency to|hint at|hint|hypothesise|hypothesize|conjecture|speculate"
+    "|believe|plausible|plausibly|apparently|preliminary|to some extent|it is possible|can not exclude|can not be excluded|can not rule out|can not be ruled out|it could be"
 )
 #: These hedge a claim too, but a claim without them says the same to most readers.
 MILD_HEDGES = "can|indicate|indication|estimate|possible|possibility|potential|would|should|expect|allow|enable|let|future work|evidence"
