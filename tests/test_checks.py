@@ -13,7 +13,6 @@ import random
 import re
 import statistics
 import tomllib
-from importlib.resources import files
 from pathlib import Path
 
 import made_up_study
@@ -32,7 +31,9 @@ from lpk.core.study import statistics as study_statistics
 from lpk.core.study import tables
 
 DATA = Path(__file__).parent / "data"
-EXAMPLES = tomllib.loads(files("lpk.data").joinpath("example-ledger/claims.toml").read_text(encoding="utf-8"))["claim"]
+EXAMPLES = tomllib.loads((Path(__file__).parent.parent / "examples/ledger/claims.toml").read_text(encoding="utf-8"))[
+    "claim"
+]
 SOURCES = {
     "arxiv:2604.24938v1": (DATA / "2604.24938v1.md").read_text(encoding="utf-8"),
     "arxiv:2403.17887v2": (DATA / "2403.17887v2-abstract.txt").read_text(encoding="utf-8"),
@@ -879,5 +880,5 @@ def test_numpy_and_scipy_are_imported_only_to_evaluate() -> None:
 
 def test_without_scipy_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "scipy", None)
-    with pytest.raises(LpkError, match=r'pip install "lpk\[checks\]"'):
+    with pytest.raises(LpkError, match=r'pip install "lpk\[evidence\]"'):
         checked("mean(acc) > 0", folder)

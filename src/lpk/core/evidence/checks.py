@@ -99,7 +99,7 @@ def evaluate(claim: str, about: Check, study: Study) -> Replication:
     try:
         import scipy  # noqa: F401
     except ModuleNotFoundError:
-        raise EnvironmentMissing('checks need scipy: pip install "lpk[checks]"') from None
+        raise EnvironmentMissing('checks need scipy: pip install "lpk[evidence]"') from None
     cells = tuple(c for c in study.cells if not about.models or _like(c.model, about.models))
     models = tuple(dict.fromkeys(cell.model for cell in cells))
 
