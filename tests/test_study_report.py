@@ -15,6 +15,10 @@ import made_up_study
 import pytest
 
 from lpk.core.study import figures, report
+from lpk.core.study.report.charts import MARKERS, Axis
+from lpk.core.study.report.numbers import number
+from lpk.core.study.report.words import summary
+from lpk.core.study.statistics import analyse
 
 FIGURES = ("masks", "ranks", "spread", "overlap", "cost", "variance")
 HOSTILE = "<script>alert('no')</script>"
@@ -112,7 +116,7 @@ def test_the_words_follow_the_numbers(folder, page) -> None:
         assert int(said[2]) == len(found[family])
     assert "1 failed" in page
     lowest = min(found["rank_agreement"], key=lambda row: row["rho"])
-    assert f"rho is from {report.number(lowest['rho'], 2)} to" in page
+    assert f"rho is from {number(lowest['rho'], 2)} to" in page
 
 
 def test_other_numbers_give_other_words() -> None:
@@ -120,8 +124,8 @@ def test_other_numbers_give_other_words() -> None:
     cells, measures, trials = made_up_study.tables(budgets=(5,))
     own = {name: tuple(range(1 + 2 * i, 6 + 2 * i)) for i, name in enumerate(made_up_study.SEARCHERS)}
     cells = [replace(cell, removed=own[cell.searcher]) for cell in cells]
-    found = report.analyse(cells, measures, trials)
-    said = report.summary(found)[0]
+    found = analyse(cells, measures, trials)
+    said = summary(found)[0]
     assert said["verdict"] == "0 of 2 tests significant"
     assert "in 0 of 2 groups" in said["lead"]
 
@@ -158,25 +162,25 @@ def test_one_searcher_one_objective_is_a_page(tmp_path) -> None:
     ],
 )
 def test_numbers(value, digits, text) -> None:
-    assert report.number(value, digits) == text
+    assert number(value, digits) == text
 
 
 def test_axes() -> None:
-    axis = report.Axis.over([3.0, 3.4], 100, 0)
+    axis = Axis.over([3.0, 3.4], 100, 0)
     assert axis.at(axis.low) == 100
     assert axis.at(axis.high) == 0
     assert 3 <= len(axis.ticks) <= 7
-    wide = report.Axis.over([10, 100_000], 0, 50, log=True)
+    wide = Axis.over([10, 100_000], 0, 50, log=True)
     assert wide.ticks == (10, 100, 1_000, 10_000, 100_000)
     steps = [b - a for a, b in pairwise(wide.at(tick) for tick in wide.ticks)]
     assert max(steps) - min(steps) < 0.05
-    assert len(report.Axis.over([20, 41], 0, 50, log=True).ticks) >= 3
-    assert report.Axis.over([2, 2], 0, 50).ticks
+    assert len(Axis.over([20, 41], 0, 50, log=True).ticks) >= 3
+    assert Axis.over([2, 2], 0, 50).ticks
 
 
 def test_searchers_are_told_apart() -> None:
     assert len(set(figures.styles([str(i) for i in range(24)]).values())) == 24
-    assert len(report.MARKERS) == len(figures.MARKERS)
+    assert len(MARKERS) == len(figures.MARKERS)
 
 
 @pytest.fixture(scope="module")
