@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -17,8 +18,10 @@ import pytest
 from lpk.core.study import figures, report
 from lpk.core.study.report.charts import MARKERS, Axis
 from lpk.core.study.report.numbers import number
-from lpk.core.study.report.words import summary
-from lpk.core.study.statistics import analyse
+from lpk.core.study.report.page import render
+from lpk.core.study.report.words import no_difference, summary
+from lpk.core.study.statistics import analyse, outcomes
+from lpk.core.study.tables import Cell, Measure, Trial
 
 FIGURES = ("masks", "ranks", "spread", "overlap", "cost", "variance")
 HOSTILE = "<script>alert('no')</script>"
@@ -125,29 +128,167 @@ def test_other_numbers_give_other_words() -> None:
     own = {name: tuple(range(1 + 2 * i, 6 + 2 * i)) for i, name in enumerate(made_up_study.SEARCHERS)}
     cells = [replace(cell, removed=own[cell.searcher]) for cell in cells]
     found = analyse(cells, measures, trials)
-    said = summary(found)[0]
+    said = summary(found, outcomes(cells, measures))[0]
     assert said["verdict"] == "0 of 2 tests significant"
     assert "in 0 of 2 groups" in said["lead"]
 
 
+MASKS, VARIANCE, RANKS, SPREAD, COST, BASELINE = range(6)
+SAME = "Nothing to compare: every finished cell has the same"
+
+
+def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
+    """The rows of the made-up study that are kept, those of the dense models too."""
+    tables = made_up_study.tables(2)
+    return tuple([row for row in rows if row.searcher == "dense" or keep(row)] for rows in tables)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        pytest.param(
+            lambda row: row.objective == "perplexity",
+            {
+                MASKS: f"{SAME} objective (perplexity).",
+                VARIANCE: "The searcher explains more than the draw in 4 of 4 outcomes; the objective does not vary.",
+                RANKS: "over 4 settings. This shows neither",
+            },
+            id="one objective",
+        ),
+        pytest.param(
+            lambda row: row.searcher == "greedy",
+            {
+                VARIANCE: "The objective explains more than the draw in 4 of 4 outcomes; the searcher does not vary.",
+                **dict.fromkeys((MASKS, RANKS, SPREAD, COST, BASELINE), f"{SAME} searcher (greedy)."),
+            },
+            id="one searcher",
+        ),
+        pytest.param(
+            lambda row: (row.objective, row.searcher) == ("perplexity", "greedy"),
+            {
+                MASKS: f"{SAME} objective (perplexity) and searcher (greedy).",
+                VARIANCE: "Of objective, searcher and draw only the draw varies: nothing to compare it with.",
+            },
+            id="one objective and searcher",
+        ),
+        pytest.param(
+            lambda row: (row.objective, row.searcher, row.seed) == ("perplexity", "greedy", 0),
+            {VARIANCE: "Nothing to compare: no model has three finished cells whose perplexity or accuracy differs."},
+            id="two budgets",
+        ),
+        pytest.param(
+            lambda row: row.seed == 0,
+            {
+                MASKS: "in 0 of 4 groups of model and budget. They are too few or too alike",  # 4 x 2 / 2^7 is 0.06
+                VARIANCE: "The objective explains more than the searcher in 4 of 4 outcomes; the draw does not vary.",
+            },
+            id="one draw",
+        ),
+        pytest.param(
+            lambda row: (row.model, row.budget, row.objective) == ("made-up-a", 5, "perplexity"),
+            {RANKS: "rho is \u22120.36 over 1 setting. This shows", COST: "in 0 of 1 settings."},
+            id="one setting",
+        ),
+        pytest.param(
+            lambda row: (row.model, row.budget, row.seed) == ("made-up-a", 5, 0) and row.searcher in ("beam", "greedy"),
+            {
+                MASKS: "They are too few or too alike",
+                RANKS: "over 2 settings. The searchers are too few or too alike for any to be significant",
+                BASELINE: "Nothing to compare: no finished cell is of one-shot.",
+            },
+            id="two searchers, neither one-shot",
+        ),
+        pytest.param(
+            lambda row: getattr(row, "kind", "perplexity") == "perplexity",
+            {
+                VARIANCE: "The objective explains more than the searcher or the draw in 2 of 2 outcomes.",
+                RANKS: "Nothing to compare: there is no accuracy that all cells of a model have",
+            },
+            id="no tasks",
+        ),
+        pytest.param(
+            lambda row: (row.objective == "perplexity") == (row.seed == 0),
+            {MASKS: "Nothing to compare: no model, budget and draw has pairs of searchers both within"},
+            id="an objective for each draw",
+        ),
+        pytest.param(
+            lambda row: (
+                (row.model, row.objective, row.searcher, row.budget, row.seed)
+                == ("made-up-a", "perplexity", "one-shot", 5, 0)
+            ),
+            {
+                VARIANCE: "Nothing to compare: no model has three finished cells",
+                **dict.fromkeys((MASKS, RANKS, SPREAD, COST, BASELINE), "Nothing to compare: one cell is finished."),
+            },
+            id="one cell",
+        ),
+    ],
+)
+def test_what_a_small_grid_cannot_say_is_said(keep, said) -> None:
+    """Every question has an answer that is true of this grid, and the page says it."""
+    cells, measures, trials = part(keep)
+    found, every = analyse(cells, measures, trials), outcomes(cells, measures)
+    drawn = figures.describe(found, every, made_up_study.SEARCHERS)
+    page = render({"title": "Small"}, found, drawn, cells, measures, every)
+    text = html.unescape(page)
+    findings = summary(found, every)
+    assert len(findings) == 6
+    for place, words in said.items():
+        assert words in findings[place]["lead"]
+    for finding in findings:
+        assert finding["lead"] in text
+        nothing = finding["lead"].startswith("Nothing to compare")
+        assert nothing == (finding["verdict"] == "nothing to compare") == (not finding["lines"])
+    several = len({cell.seed for cell in cells}) > 1
+    assert ("in some calibration draws" in text) == several
+    assert "averaged over draws" not in _figures(text) or several
+    assert ("population variance over searchers" in _figures(text)) == ("\u03c3\u00b2 =" in _figures(text))
+    assert Page(page).open == []
+
+
+def test_one_searcher_is_drawn(tmp_path) -> None:
+    """No searchers to rank or to compare in cost; masks of two draws to compare, and not of one cell."""
+    cells, measures, trials = part(lambda row: (row.objective, row.searcher) == ("perplexity", "greedy"))
+    report.write(tmp_path, {"title": "Small"}, cells, measures, trials)
+    assert {file.stem for file in (tmp_path / "figures").iterdir()} == {"masks", "spread", "overlap", "variance"}
+    report.write(tmp_path / "one", {"title": "One"}, cells[:1], [m for m in measures if m.searcher == "dense"], [])
+    assert {file.stem for file in (tmp_path / "one" / "figures").iterdir()} == {"masks"}
+
+
+def _figures(text: str) -> str:
+    return text[text.index('<section id="figures">') : text.index('<section id="tables">')]
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (lambda row: row.objective == "perplexity", "one objective: nothing to compare"),
+        (lambda row: row.searcher == "greedy", "no two searchers of one objective on one draw: nothing to compare"),
+        (
+            lambda row: (row.objective == "perplexity") == (row.seed == 0),
+            "no two searchers of two objectives on one draw: nothing to compare",
+        ),
+    ],
+)
+def test_a_panel_says_why_masks_are_not_compared(keep, said) -> None:
+    for row in analyse(*part(keep))["overlap"]:
+        assert row["difference"] is None
+        assert no_difference(row) == said
+
+
 def test_nothing_done_is_a_page_too(tmp_path) -> None:
+    """Of a model that could not be loaded neither layers nor a share's budget are known: two cells look the same."""
     cell = made_up_study.tables()[0][0]
-    failed = replace(cell, status="failed", error="no room", removed=(), calibration_loss=None)
-    text = report.write(tmp_path, {}, [failed], [], []).read_text()
-    assert "too few cells are done" in text
-    assert "no room" in text
-    assert report.write(tmp_path / "none", {}, [], [], []).exists()
-
-
-def test_one_searcher_one_objective_is_a_page(tmp_path) -> None:
-    """The smallest study: one cell with nothing to compare, and one with no accuracy."""
-    cells, measures, _ = made_up_study.tables()
-    only = [measure for measure in measures if measure.kind == "perplexity"]
-    mine = [measure for measure in only if (measure.objective, measure.searcher) == ("perplexity", "greedy")]
-    some = [cell for cell in cells if (cell.objective, cell.searcher) == ("perplexity", "greedy")]
-    text = report.write(tmp_path, {"title": "Small"}, some, mine, []).read_text()
-    assert "one objective: nothing to compare" in text
-    Page(text)
+    failed = replace(cell, layers=0, budget=0, status="failed", error="no room", removed=(), calibration_loss=None)
+    text = report.write(tmp_path, {}, [failed, failed], [], []).read_text()
+    for words in ("No cell is finished: 2 failed", "no room", "(unknown layers)", "<dd>none done", "<dd>unknown</dd>"):
+        assert words in text
+    for words in ("0 layers", 'href="#figures"', 'href="#tables"', "A heading sorts", "figures are in"):
+        assert words not in text
+    assert Page(text).open == []
+    text = report.write(tmp_path / "none", {}, [], [], []).read_text()
+    assert "There are no cells." in text
+    assert "Failed cells" not in text
 
 
 @pytest.mark.parametrize(

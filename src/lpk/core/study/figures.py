@@ -37,7 +37,7 @@ def describe(found: Found, every: Sequence[Outcome], searchers: Sequence[str]) -
             "panels": [row for row in found["rank_agreement"] if row["n"] >= 2],
         },
         "spread": {"title": "Spread over searchers and draws", "panels": _spread(found["spread"])},
-        "overlap": {"title": "Overlap of masks", "panels": found["overlap"]},
+        "overlap": {"title": "Overlap of masks", "panels": [row for row in found["overlap"] if _overlaps(row)]},
         "cost": {"title": "Cost against calibration loss", "panels": _costs(found["cost"])},
         "variance": {"title": "What explains the variance", "panels": found["decomposition"]},
     }
@@ -167,7 +167,8 @@ def _draw_masks(figure: Any, panels: Sequence[Found], style: dict[str, tuple[int
         axes.invert_yaxis()
         axes.spines[:].set_visible(False)
         axes.set_title(f"{panel['model']}, {panel['budget']} removed, {panel['objective']}", loc="left")
-    figure.supxlabel("layer (0-based); darker: removed in more draws", fontsize=8)
+    several = any(row["draws"] > 1 for panel in panels for row in panel["rows"])
+    figure.supxlabel(f"layer (0-based){'; darker: removed in more draws' if several else ''}", fontsize=8)
 
 
 def _draw_ranks(figure: Any, panels: Sequence[Found], style: dict[str, tuple[int, int]]) -> None:
@@ -226,6 +227,10 @@ def _draw_overlap(figure: Any, panels: Sequence[Found], style: dict[str, tuple[i
         axes.set(xlim=(0, 1))
         axes.set_title(f"{panel['model']}, {panel['budget']} removed", loc="left")
     figure.supxlabel("mean Jaccard index of two masks that differ in this; dashed: masks drawn at random", fontsize=8)
+
+
+def _overlaps(panel: Found) -> bool:
+    return any(value is not None for _, value in overlap_bars(panel))
 
 
 def overlap_bars(panel: Found) -> list[tuple[str, float | None]]:

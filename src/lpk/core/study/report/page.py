@@ -13,7 +13,7 @@ from lpk.core.study import figures
 from lpk.core.study.report.charts import MARKERS, Axis
 from lpk.core.study.report.numbers import number, p_text, percent
 from lpk.core.study.report.tables import tables
-from lpk.core.study.report.words import summary
+from lpk.core.study.report.words import no_difference, summary
 from lpk.core.study.statistics import Found, Outcome
 from lpk.core.study.tables import Cell, Measure
 
@@ -39,9 +39,10 @@ def render(
         facts=_facts(cells),
         found=found,
         figures=drawn,
-        summary=summary(found),
+        summary=summary(found, every),
         tables=tables(found, measures, every),
         failed=[cell for cell in cells if cell.status == "failed"],
+        draws=len({outcome.cell.seed for outcome in every}),
         style=figures.styles(searchers),
         colours=figures.COLOURS,
         markers=MARKERS,
@@ -64,19 +65,25 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, p=p_text, percent=percent, ranges=ranges)
-    environment.globals.update(axis=Axis.over, overlap_bars=figures.overlap_bars, variance_parts=figures.variance_parts)
+    environment.globals.update(
+        axis=Axis.over,
+        no_difference=no_difference,
+        overlap_bars=figures.overlap_bars,
+        variance_parts=figures.variance_parts,
+    )
     return environment.get_template("page.html.j2")
 
 
 def _facts(cells: Sequence[Cell]) -> list[tuple[str, str]]:
-    """What was varied, for the page's head."""
+    """What was varied, for the page's head; a cell whose model could not be loaded knows no layers and no budget."""
+    depths = {cell.model: cell.layers for cell in sorted(cells, key=lambda cell: cell.layers)}
     return [
-        (name, ", ".join(map(str, dict.fromkeys(values))))
+        (name, ", ".join(map(str, dict.fromkeys(values))) or ("unknown" if cells else "none"))
         for name, values in (
-            ("Models", [f"{cell.model} ({cell.layers} layers)" for cell in cells]),
+            ("Models", [f"{cell.model} ({depths[cell.model] or 'unknown'} layers)" for cell in cells]),
             ("Objectives", [cell.objective for cell in cells]),
             ("Searchers", [cell.searcher for cell in cells]),
-            ("Layers removed", sorted(cell.budget for cell in cells)),
+            ("Layers removed", sorted(cell.budget for cell in cells if cell.budget)),
             ("Calibration draws", sorted(cell.seed for cell in cells)),
         )
     ]

@@ -64,11 +64,11 @@ def outcomes(cells: Sequence[Cell], measures: Sequence[Measure]) -> list[Outcome
     texts and tasks that all its cells have, or they could not be compared.
 
     Raises:
-        UsageError: two cells have one name, or a measure is none of a cell's.
+        UsageError: two finished cells have one name, or a measure is none of a cell's.
     """
-    if len({key(cell) for cell in cells}) < len(cells):
-        raise UsageError("cells: two have the same model, objective, searcher, budget and seed")
     done = {key(cell): cell for cell in cells if cell.status == "done"}
+    if len(done) < sum(cell.status == "done" for cell in cells):  # of failed ones the budget may be unknown
+        raise UsageError("cells: two have the same model, objective, searcher, budget and seed")
     values = _measured(measures, done, {key(cell) for cell in cells})
     shared = {
         (model, kind): set.intersection(*(set(values[one][kind]) for one in done if one[0] == model))
