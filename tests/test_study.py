@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Lpk, refused
+from jsonschema import Draft202012Validator
 from test_resume import kill_when, rows
 
+from lpk.core.errors import UsageError
 from lpk.core.progress import Progress
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.registry import installed
@@ -215,6 +217,51 @@ def test_a_dense_model_that_cannot_be_measured_is_reported(
     said = execute(StudyRecipe.read(path), installed(), tmp_path, Progress())
     assert (said["cells"], said["failed"]) == (1, ["tiny, dense: no space left"])
     assert {measure.searcher for measure in read_csv(tmp_path / "measures.csv", Measure)} == {"one-shot"}
+
+
+@pytest.fixture(scope="module")
+def schema(lpk: Lpk) -> Draft202012Validator:
+    said = json.loads(lpk("schema", "study").stdout)
+    Draft202012Validator.check_schema(said)
+    return Draft202012Validator(said)
+
+
+def test_the_schema_of_a_study_knows_what_a_study_does(
+    schema: Draft202012Validator, folder: Path, done: tuple[Path, dict[str, Any]]
+) -> None:
+    examples = Path(__file__).parents[1] / "examples" / "study"
+    assert set(schema.schema["properties"]) == set(json.loads((done[0] / "study.json").read_text()))
+    for path in [*examples.glob("*.yaml"), study(folder, "described")]:
+        schema.validate(yaml.safe_load(path.read_text()))
+        StudyRecipe.read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "right"),
+    [
+        ({"models": {"model": "tiny", "remove": ["25%"]}}, True),
+        ({"searchers": {"name": "lpk/greedy", "as": "mine", "scorer": {"name": "cka"}}}, True),
+        ({"scorer": None, "objectives": {"name": "kl", "calibration": "text.txt"}, "remove": "25%"}, True),
+        ({"scorer": "none"}, True),
+        ({"searchers": ["greddy"]}, False),
+        ({"searchers": {"name": "greedy", "width": 3}}, False),
+        ({"searchers": {"name": "greedy", "calibration": "text.txt"}}, False),
+        ({"models": []}, False),
+        ({"models": {"name": "tiny"}}, False),
+        ({"tasks": "questions.jsonl"}, False),
+        ({"searcher": "greedy"}, False),
+    ],
+)
+def test_the_schema_and_lpk_agree(
+    changes: dict[str, Any], right: bool, schema: Draft202012Validator, folder: Path
+) -> None:
+    path = study(folder, "agreed", **changes)
+    assert schema.is_valid(yaml.safe_load(path.read_text())) == right
+    if right:
+        StudyRecipe.read(path).cells(installed())
+    else:
+        with pytest.raises(UsageError):
+            StudyRecipe.read(path).cells(installed())
 
 
 def test_the_plan_says_what_searches_cost_and_runs_nothing(folder: Path, lpk: Lpk) -> None:
