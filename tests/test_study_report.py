@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import json
 import re
 import shutil
 import xml.etree.ElementTree as ET
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
+from statistics import fmean
 
 import made_up_study
 import pytest
@@ -73,7 +76,7 @@ class Page(HTMLParser):
 
 
 def test_everything_is_written(folder) -> None:
-    names = {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "json")}
+    names = {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "json", "csv")}
     assert {file.name for file in (folder / "figures").iterdir()} == names
     found = json.loads((folder / "statistics.json").read_text())
     assert found["cells"] == {"done": 56, "failed": 1}
@@ -81,6 +84,42 @@ def test_everything_is_written(folder) -> None:
         assert ET.parse(folder / "figures" / f"{name}.svg").getroot().tag.endswith("svg")
         assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert json.loads((folder / "figures" / f"{name}.json").read_text())["panels"]
+
+
+def test_each_figures_table_is_what_the_cells_say(folder) -> None:
+    """A row for each mark, bar and square; here from the study's own tables, by other ways."""
+    tables = {name: list(csv.DictReader((folder / "figures" / f"{name}.csv").open())) for name in FIGURES}
+    cells = [_rename(cell) for cell in made_up_study.tables(budgets=(5,))[0]]
+    of = ("model", "objective", "searcher")
+    assert {tuple(row[name] for name in of) for row in tables["masks"]} == {
+        tuple(getattr(cell, name) for name in of) for cell in cells
+    }
+    for row in tables["masks"]:
+        own = [cell for cell in cells if all(getattr(cell, name) == row[name] for name in of)]
+        assert float(row["removed"]) == fmean(int(row["layer"]) in cell.removed for cell in own)
+    for row in tables["cost"]:
+        own = [cell for cell in cells if all(getattr(cell, name) == row[name] for name in of)]
+        assert float(row["calibration_loss"]) == pytest.approx(fmean(cell.calibration_loss or 0 for cell in own))
+        assert float(row["layer_forwards"]) == fmean(cell.layer_forwards for cell in own)
+        assert row["front"] in ("0", "1")
+    kept = {tuple(row.values())[:5] for row in tables["spread"]}
+    assert len(tables["spread"]) == len(kept) * 2 == len(cells) * 2  # perplexity and accuracy, on two draws
+    for row in tables["ranks"]:
+        others = [float(r["accuracy"]) for r in tables["ranks"] if list(r.values())[:3] == list(row.values())[:3]]
+        assert float(row["accuracy_rank"]) == 1 + sum(other > float(row["accuracy"]) for other in others)
+    pairs = [
+        len(set(a.removed) & set(b.removed)) / len(set(a.removed) | set(b.removed))
+        for a, b in combinations([cell for cell in cells if cell.model == "made-up-a"], 2)
+        if (a.objective, a.searcher) == (b.objective, b.searcher)
+    ]
+    overlap = {row["differs"]: float(row["jaccard"]) for row in tables["overlap"] if row["model"] == "made-up-a"}
+    assert overlap.pop("draw only") == pytest.approx(fmean(pairs))
+    assert list(overlap) == ["searcher only", "objective only", "objective and searcher", "drawn at random"]
+    whole: dict[tuple[str, str], float] = Counter()
+    for row in tables["variance"]:
+        whole[row["model"], row["outcome"]] += float(row["share"])
+    assert len(whole) == 2 * 4
+    assert list(whole.values()) == pytest.approx([1] * 8)
 
 
 def test_the_same_tables_give_the_same_bytes(folder, tmp_path) -> None:

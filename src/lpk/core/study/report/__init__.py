@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lpk.core.files import write_json, write_text
-from lpk.core.study import figures
+from lpk.core.study import figures, plots
 from lpk.core.study.report.numbers import rounded
 from lpk.core.study.report.page import render
 from lpk.core.study.statistics import analyse, outcomes
@@ -41,6 +41,7 @@ def write(
     page = render(study, found, drawn, cells, measures, every)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "statistics.json", found)
-    figures.write(folder / "figures", drawn, searchers)
+    figures.write(folder / "figures", drawn)
+    plots.draw(folder / "figures", drawn, searchers)
     write_text(folder / "report.html", page)
     return folder / "report.html"
