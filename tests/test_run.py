@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import FILES, Lpk, contents, refused
+from jsonschema import Draft202012Validator
 
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.schedule import Trie
@@ -119,7 +120,26 @@ def test_the_schema_describes_every_plugin(lpk: Lpk, finished: tuple[Path, dict[
     (optuna,) = [way for way in ways if way.get("title") == "lpk/optuna"]
     assert optuna["properties"]["trials"]["default"] == 32
     assert "optuna" in ways[0]["enum"]
-    assert set(yaml.safe_load((finished[0] / "recipe.yaml").read_text())) == set(schema["properties"])
+    written = yaml.safe_load((finished[0] / "recipe.yaml").read_text())
+    assert set(written) == set(schema["properties"])
+    known = Draft202012Validator(schema)
+    short = {
+        "remove": 3,
+        "protect": "none",
+        "executor": "auto",
+        "scorer": "none",
+        "calibration": "piqa",
+        "allow": "pickle",
+    }
+    for right in (written, short, {"calibration": {"source": "piqa"}, "objective": {"name": "kl"}}):
+        known.validate(right)
+    for wrong in (
+        {"searcher": "greddy"},
+        {"searcher": {"name": "greedy", "width": 2}},
+        {"model": 3},
+        {"modle": "demo"},
+    ):
+        assert not known.is_valid(wrong), wrong
 
 
 def test_stdout_is_data_and_stderr_is_progress(lpk: Lpk, base: list[Any], tmp_path: Path) -> None:

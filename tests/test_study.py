@@ -5,15 +5,25 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from conftest import Lpk, refused
+from jsonschema import Draft202012Validator
 from test_resume import kill_when, rows
 
+from lpk.core.errors import UsageError
+from lpk.core.progress import Progress
+from lpk.core.pruning.mask import LayerMask
+from lpk.core.registry import installed
+from lpk.core.study.cell import Workbench
+from lpk.core.study.recipe import CellRecipe, StudyRecipe
+from lpk.core.study.run import execute
 from lpk.core.study.tables import Cell, Measure, Trial, read_csv
 from lpk.testing import tiny_model
 
@@ -171,6 +181,87 @@ def test_a_cell_that_fails_is_reported_and_the_rest_is_done(folder: Path, lpk: L
     assert "its limit is 3" in said["failed"][0]
     cells = {cell.searcher: cell for cell in read_csv(folder / "runs" / "failing" / "cells.csv", Cell)}
     assert (cells["one-shot"].status, cells["exhaustive"].status) == ("done", "failed")
+
+
+def test_a_model_that_cannot_be_loaded_fails_its_cells_alone(folder: Path, lpk: Lpk) -> None:
+    """Both its budgets, shares of layers that nobody knows, and its dense model, which is no cell."""
+    shutil.copytree(folder / "tiny", folder / "broken")
+    whole = (folder / "tiny" / "model.safetensors").read_bytes()
+    (folder / "broken" / "model.safetensors").write_bytes(whole[:5000])
+    small: dict[str, Any] = {"seeds": 0, "tasks": [], "objectives": "perplexity", "searchers": "one-shot"}
+    path = study(folder, "broken-too", models=["tiny", "broken"], remove=["25%", "40%"], **small)
+    result = lpk("study", path.name, "--json", "-q", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert [line[:30] for line in json.loads(result.stdout)["failed"]] == ["broken, one-shot, perplexity: "] * 2
+    cells = read_csv(folder / "runs" / "broken-too" / "cells.csv", Cell)
+    assert [(cell.model, cell.status) for cell in cells] == [("tiny", "done")] * 2 + [("broken", "failed")] * 2
+    alone = lpk("study", study(folder, "all-broken", models="broken", **small).name, "-q", cwd=folder)
+    assert alone.returncode == 2
+    assert alone.stderr.splitlines()[-1].startswith("lpk: no cell succeeded; the first: model broken: ")
+    assert "No cell is finished" in (folder / "runs" / "all-broken" / "report.html").read_text()
+
+
+def test_a_dense_model_that_cannot_be_measured_is_reported(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measures = Workbench.measures
+
+    def full(bench: Workbench, cell: CellRecipe, mask: LayerMask) -> Iterator[Measure]:
+        if not mask.removed:
+            raise OSError("no space left")
+        return measures(bench, cell, mask)
+
+    monkeypatch.setattr(Workbench, "measures", full)
+    monkeypatch.chdir(folder)
+    path = study(folder, "dense", remove=2, seeds=0, tasks=[], objectives="perplexity", searchers="one-shot")
+    said = execute(StudyRecipe.read(path), installed(), tmp_path, Progress())
+    assert (said["cells"], said["failed"]) == (1, ["tiny, dense: no space left"])
+    assert {measure.searcher for measure in read_csv(tmp_path / "measures.csv", Measure)} == {"one-shot"}
+
+
+@pytest.fixture(scope="module")
+def schema(lpk: Lpk) -> Draft202012Validator:
+    said = json.loads(lpk("schema", "study").stdout)
+    Draft202012Validator.check_schema(said)
+    return Draft202012Validator(said)
+
+
+def test_the_schema_of_a_study_knows_what_a_study_does(
+    schema: Draft202012Validator, folder: Path, done: tuple[Path, dict[str, Any]]
+) -> None:
+    examples = Path(__file__).parents[1] / "examples" / "study"
+    assert set(schema.schema["properties"]) == set(json.loads((done[0] / "study.json").read_text()))
+    for path in [*examples.glob("*.yaml"), study(folder, "described")]:
+        schema.validate(yaml.safe_load(path.read_text()))
+        StudyRecipe.read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "right"),
+    [
+        ({"models": {"model": "tiny", "remove": ["25%"]}}, True),
+        ({"searchers": {"name": "lpk/greedy", "as": "mine", "scorer": {"name": "cka"}}}, True),
+        ({"scorer": None, "objectives": {"name": "kl", "calibration": "text.txt"}, "remove": "25%"}, True),
+        ({"scorer": "none"}, True),
+        ({"searchers": ["greddy"]}, False),
+        ({"searchers": {"name": "greedy", "width": 3}}, False),
+        ({"searchers": {"name": "greedy", "calibration": "text.txt"}}, False),
+        ({"models": []}, False),
+        ({"models": {"name": "tiny"}}, False),
+        ({"tasks": "questions.jsonl"}, False),
+        ({"searcher": "greedy"}, False),
+    ],
+)
+def test_the_schema_and_lpk_agree(
+    changes: dict[str, Any], right: bool, schema: Draft202012Validator, folder: Path
+) -> None:
+    path = study(folder, "agreed", **changes)
+    assert schema.is_valid(yaml.safe_load(path.read_text())) == right
+    if right:
+        StudyRecipe.read(path).cells(installed())
+    else:
+        with pytest.raises(UsageError):
+            StudyRecipe.read(path).cells(installed())
 
 
 def test_the_plan_says_what_searches_cost_and_runs_nothing(folder: Path, lpk: Lpk) -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import html
 import json
 import re
 import shutil
 import xml.etree.ElementTree as ET
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
+from statistics import fmean
 
 import made_up_study
 import pytest
 
 from lpk.core.study import figures, report
+from lpk.core.study.report.charts import MARKERS, Axis
+from lpk.core.study.report.numbers import number
+from lpk.core.study.report.page import render
+from lpk.core.study.report.words import no_difference, summary
+from lpk.core.study.statistics import analyse, outcomes
+from lpk.core.study.tables import Cell, Measure, Trial
 
 FIGURES = ("masks", "ranks", "spread", "overlap", "cost", "variance")
 HOSTILE = "<script>alert('no')</script>"
@@ -66,7 +76,7 @@ class Page(HTMLParser):
 
 
 def test_everything_is_written(folder) -> None:
-    names = {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "json")}
+    names = {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "json", "csv")}
     assert {file.name for file in (folder / "figures").iterdir()} == names
     found = json.loads((folder / "statistics.json").read_text())
     assert found["cells"] == {"done": 56, "failed": 1}
@@ -74,6 +84,42 @@ def test_everything_is_written(folder) -> None:
         assert ET.parse(folder / "figures" / f"{name}.svg").getroot().tag.endswith("svg")
         assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert json.loads((folder / "figures" / f"{name}.json").read_text())["panels"]
+
+
+def test_each_figures_table_is_what_the_cells_say(folder) -> None:
+    """A row for each mark, bar and square; here from the study's own tables, by other ways."""
+    tables = {name: list(csv.DictReader((folder / "figures" / f"{name}.csv").open())) for name in FIGURES}
+    cells = [_rename(cell) for cell in made_up_study.tables(budgets=(5,))[0]]
+    of = ("model", "objective", "searcher")
+    assert {tuple(row[name] for name in of) for row in tables["masks"]} == {
+        tuple(getattr(cell, name) for name in of) for cell in cells
+    }
+    for row in tables["masks"]:
+        own = [cell for cell in cells if all(getattr(cell, name) == row[name] for name in of)]
+        assert float(row["removed"]) == fmean(int(row["layer"]) in cell.removed for cell in own)
+    for row in tables["cost"]:
+        own = [cell for cell in cells if all(getattr(cell, name) == row[name] for name in of)]
+        assert float(row["calibration_loss"]) == pytest.approx(fmean(cell.calibration_loss or 0 for cell in own))
+        assert float(row["layer_forwards"]) == fmean(cell.layer_forwards for cell in own)
+        assert row["front"] in ("0", "1")
+    kept = {tuple(row.values())[:5] for row in tables["spread"]}
+    assert len(tables["spread"]) == len(kept) * 2 == len(cells) * 2  # perplexity and accuracy, on two draws
+    for row in tables["ranks"]:
+        others = [float(r["accuracy"]) for r in tables["ranks"] if list(r.values())[:3] == list(row.values())[:3]]
+        assert float(row["accuracy_rank"]) == 1 + sum(other > float(row["accuracy"]) for other in others)
+    pairs = [
+        len(set(a.removed) & set(b.removed)) / len(set(a.removed) | set(b.removed))
+        for a, b in combinations([cell for cell in cells if cell.model == "made-up-a"], 2)
+        if (a.objective, a.searcher) == (b.objective, b.searcher)
+    ]
+    overlap = {row["differs"]: float(row["jaccard"]) for row in tables["overlap"] if row["model"] == "made-up-a"}
+    assert overlap.pop("draw only") == pytest.approx(fmean(pairs))
+    assert list(overlap) == ["searcher only", "objective only", "objective and searcher", "drawn at random"]
+    whole: dict[tuple[str, str], float] = Counter()
+    for row in tables["variance"]:
+        whole[row["model"], row["outcome"]] += float(row["share"])
+    assert len(whole) == 2 * 4
+    assert list(whole.values()) == pytest.approx([1] * 8)
 
 
 def test_the_same_tables_give_the_same_bytes(folder, tmp_path) -> None:
@@ -112,7 +158,7 @@ def test_the_words_follow_the_numbers(folder, page) -> None:
         assert int(said[2]) == len(found[family])
     assert "1 failed" in page
     lowest = min(found["rank_agreement"], key=lambda row: row["rho"])
-    assert f"rho is from {report.number(lowest['rho'], 2)} to" in page
+    assert f"rho is from {number(lowest['rho'], 2)} to" in page
 
 
 def test_other_numbers_give_other_words() -> None:
@@ -120,30 +166,168 @@ def test_other_numbers_give_other_words() -> None:
     cells, measures, trials = made_up_study.tables(budgets=(5,))
     own = {name: tuple(range(1 + 2 * i, 6 + 2 * i)) for i, name in enumerate(made_up_study.SEARCHERS)}
     cells = [replace(cell, removed=own[cell.searcher]) for cell in cells]
-    found = report.analyse(cells, measures, trials)
-    said = report.summary(found)[0]
+    found = analyse(cells, measures, trials)
+    said = summary(found, outcomes(cells, measures))[0]
     assert said["verdict"] == "0 of 2 tests significant"
     assert "in 0 of 2 groups" in said["lead"]
 
 
+MASKS, VARIANCE, RANKS, SPREAD, COST, BASELINE = range(6)
+SAME = "Nothing to compare: every finished cell has the same"
+
+
+def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
+    """The rows of the made-up study that are kept, those of the dense models too."""
+    tables = made_up_study.tables(2)
+    return tuple([row for row in rows if row.searcher == "dense" or keep(row)] for rows in tables)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        pytest.param(
+            lambda row: row.objective == "perplexity",
+            {
+                MASKS: f"{SAME} objective (perplexity).",
+                VARIANCE: "The searcher explains more than the draw in 4 of 4 outcomes; the objective does not vary.",
+                RANKS: "over 4 settings. This shows neither",
+            },
+            id="one objective",
+        ),
+        pytest.param(
+            lambda row: row.searcher == "greedy",
+            {
+                VARIANCE: "The objective explains more than the draw in 4 of 4 outcomes; the searcher does not vary.",
+                **dict.fromkeys((MASKS, RANKS, SPREAD, COST, BASELINE), f"{SAME} searcher (greedy)."),
+            },
+            id="one searcher",
+        ),
+        pytest.param(
+            lambda row: (row.objective, row.searcher) == ("perplexity", "greedy"),
+            {
+                MASKS: f"{SAME} objective (perplexity) and searcher (greedy).",
+                VARIANCE: "Of objective, searcher and draw only the draw varies: nothing to compare it with.",
+            },
+            id="one objective and searcher",
+        ),
+        pytest.param(
+            lambda row: (row.objective, row.searcher, row.seed) == ("perplexity", "greedy", 0),
+            {VARIANCE: "Nothing to compare: no model has three finished cells whose perplexity or accuracy differs."},
+            id="two budgets",
+        ),
+        pytest.param(
+            lambda row: row.seed == 0,
+            {
+                MASKS: "in 0 of 4 groups of model and budget. They are too few or too alike",  # 4 x 2 / 2^7 is 0.06
+                VARIANCE: "The objective explains more than the searcher in 4 of 4 outcomes; the draw does not vary.",
+            },
+            id="one draw",
+        ),
+        pytest.param(
+            lambda row: (row.model, row.budget, row.objective) == ("made-up-a", 5, "perplexity"),
+            {RANKS: "rho is \u22120.36 over 1 setting. This shows", COST: "in 0 of 1 settings."},
+            id="one setting",
+        ),
+        pytest.param(
+            lambda row: (row.model, row.budget, row.seed) == ("made-up-a", 5, 0) and row.searcher in ("beam", "greedy"),
+            {
+                MASKS: "They are too few or too alike",
+                RANKS: "over 2 settings. The searchers are too few or too alike for any to be significant",
+                BASELINE: "Nothing to compare: no finished cell is of one-shot.",
+            },
+            id="two searchers, neither one-shot",
+        ),
+        pytest.param(
+            lambda row: getattr(row, "kind", "perplexity") == "perplexity",
+            {
+                VARIANCE: "The objective explains more than the searcher or the draw in 2 of 2 outcomes.",
+                RANKS: "Nothing to compare: there is no accuracy that all cells of a model have",
+            },
+            id="no tasks",
+        ),
+        pytest.param(
+            lambda row: (row.objective == "perplexity") == (row.seed == 0),
+            {MASKS: "Nothing to compare: no model, budget and draw has pairs of searchers both within"},
+            id="an objective for each draw",
+        ),
+        pytest.param(
+            lambda row: (
+                (row.model, row.objective, row.searcher, row.budget, row.seed)
+                == ("made-up-a", "perplexity", "one-shot", 5, 0)
+            ),
+            {
+                VARIANCE: "Nothing to compare: no model has three finished cells",
+                **dict.fromkeys((MASKS, RANKS, SPREAD, COST, BASELINE), "Nothing to compare: one cell is finished."),
+            },
+            id="one cell",
+        ),
+    ],
+)
+def test_what_a_small_grid_cannot_say_is_said(keep, said) -> None:
+    """Every question has an answer that is true of this grid, and the page says it."""
+    cells, measures, trials = part(keep)
+    found, every = analyse(cells, measures, trials), outcomes(cells, measures)
+    drawn = figures.describe(found, every, made_up_study.SEARCHERS)
+    page = render({"title": "Small"}, found, drawn, cells, measures, every)
+    text = html.unescape(page)
+    findings = summary(found, every)
+    assert len(findings) == 6
+    for place, words in said.items():
+        assert words in findings[place]["lead"]
+    for finding in findings:
+        assert finding["lead"] in text
+        nothing = finding["lead"].startswith("Nothing to compare")
+        assert nothing == (finding["verdict"] == "nothing to compare") == (not finding["lines"])
+    several = len({cell.seed for cell in cells}) > 1
+    assert ("in some calibration draws" in text) == several
+    assert "averaged over draws" not in _figures(text) or several
+    assert ("population variance over searchers" in _figures(text)) == ("\u03c3\u00b2 =" in _figures(text))
+    assert Page(page).open == []
+
+
+def test_one_searcher_is_drawn(tmp_path) -> None:
+    """No searchers to rank or to compare in cost; masks of two draws to compare, and not of one cell."""
+    cells, measures, trials = part(lambda row: (row.objective, row.searcher) == ("perplexity", "greedy"))
+    report.write(tmp_path, {"title": "Small"}, cells, measures, trials)
+    assert {file.stem for file in (tmp_path / "figures").iterdir()} == {"masks", "spread", "overlap", "variance"}
+    report.write(tmp_path / "one", {"title": "One"}, cells[:1], [m for m in measures if m.searcher == "dense"], [])
+    assert {file.stem for file in (tmp_path / "one" / "figures").iterdir()} == {"masks"}
+
+
+def _figures(text: str) -> str:
+    return text[text.index('<section id="figures">') : text.index('<section id="tables">')]
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (lambda row: row.objective == "perplexity", "one objective: nothing to compare"),
+        (lambda row: row.searcher == "greedy", "no two searchers of one objective on one draw: nothing to compare"),
+        (
+            lambda row: (row.objective == "perplexity") == (row.seed == 0),
+            "no two searchers of two objectives on one draw: nothing to compare",
+        ),
+    ],
+)
+def test_a_panel_says_why_masks_are_not_compared(keep, said) -> None:
+    for row in analyse(*part(keep))["overlap"]:
+        assert row["difference"] is None
+        assert no_difference(row) == said
+
+
 def test_nothing_done_is_a_page_too(tmp_path) -> None:
+    """Of a model that could not be loaded neither layers nor a share's budget are known: two cells look the same."""
     cell = made_up_study.tables()[0][0]
-    failed = replace(cell, status="failed", error="no room", removed=(), calibration_loss=None)
-    text = report.write(tmp_path, {}, [failed], [], []).read_text()
-    assert "too few cells are done" in text
-    assert "no room" in text
-    assert report.write(tmp_path / "none", {}, [], [], []).exists()
-
-
-def test_one_searcher_one_objective_is_a_page(tmp_path) -> None:
-    """The smallest study: one cell with nothing to compare, and one with no accuracy."""
-    cells, measures, _ = made_up_study.tables()
-    only = [measure for measure in measures if measure.kind == "perplexity"]
-    mine = [measure for measure in only if (measure.objective, measure.searcher) == ("perplexity", "greedy")]
-    some = [cell for cell in cells if (cell.objective, cell.searcher) == ("perplexity", "greedy")]
-    text = report.write(tmp_path, {"title": "Small"}, some, mine, []).read_text()
-    assert "one objective: nothing to compare" in text
-    Page(text)
+    failed = replace(cell, layers=0, budget=0, status="failed", error="no room", removed=(), calibration_loss=None)
+    text = report.write(tmp_path, {}, [failed, failed], [], []).read_text()
+    for words in ("No cell is finished: 2 failed", "no room", "(unknown layers)", "<dd>none done", "<dd>unknown</dd>"):
+        assert words in text
+    for words in ("0 layers", 'href="#figures"', 'href="#tables"', "A heading sorts", "figures are in"):
+        assert words not in text
+    assert Page(text).open == []
+    text = report.write(tmp_path / "none", {}, [], [], []).read_text()
+    assert "There are no cells." in text
+    assert "Failed cells" not in text
 
 
 @pytest.mark.parametrize(
@@ -158,25 +342,25 @@ def test_one_searcher_one_objective_is_a_page(tmp_path) -> None:
     ],
 )
 def test_numbers(value, digits, text) -> None:
-    assert report.number(value, digits) == text
+    assert number(value, digits) == text
 
 
 def test_axes() -> None:
-    axis = report.Axis.over([3.0, 3.4], 100, 0)
+    axis = Axis.over([3.0, 3.4], 100, 0)
     assert axis.at(axis.low) == 100
     assert axis.at(axis.high) == 0
     assert 3 <= len(axis.ticks) <= 7
-    wide = report.Axis.over([10, 100_000], 0, 50, log=True)
+    wide = Axis.over([10, 100_000], 0, 50, log=True)
     assert wide.ticks == (10, 100, 1_000, 10_000, 100_000)
     steps = [b - a for a, b in pairwise(wide.at(tick) for tick in wide.ticks)]
     assert max(steps) - min(steps) < 0.05
-    assert len(report.Axis.over([20, 41], 0, 50, log=True).ticks) >= 3
-    assert report.Axis.over([2, 2], 0, 50).ticks
+    assert len(Axis.over([20, 41], 0, 50, log=True).ticks) >= 3
+    assert Axis.over([2, 2], 0, 50).ticks
 
 
 def test_searchers_are_told_apart() -> None:
     assert len(set(figures.styles([str(i) for i in range(24)]).values())) == 24
-    assert len(report.MARKERS) == len(figures.MARKERS)
+    assert len(MARKERS) == len(figures.MARKERS)
 
 
 @pytest.fixture(scope="module")

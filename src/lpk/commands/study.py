@@ -41,8 +41,8 @@ def study(
 ) -> None:
     """Run every search of a grid, measure every mask that they return, and compare.
 
-    STUDY is a YAML file: models, objectives, searchers, budgets, seeds. The same command again goes on where a stopped
-    one was.
+    STUDY is a YAML file: models, objectives, searchers, budgets, seeds; lpk schema study prints all that it may say. The
+    same command again goes on where a stopped one was.
     """
     from lpk.core.study.recipe import StudyRecipe
     from lpk.core.study.run import execute, plan

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lpk.core.contracts import Problem
 from lpk.core.errors import UsageError, did_you_mean
@@ -113,6 +113,10 @@ def _protected(value: Any) -> Any:
 Protected = Annotated[tuple[int, ...], BeforeValidator(_protected)]
 
 
+#: A scorer, or ``none``.
+Scoring = Annotated[Choice | None, BeforeValidator(lambda value: None if value == "none" else value)]
+
+
 def _removed(value: Any) -> str:
     """A number of layers, or a share; text either way, so that ``8`` and ``"8"`` are one recipe."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
@@ -131,9 +135,7 @@ class Recipe(BaseModel):
 
     model: str = Field("demo", description="demo, a local directory, a hub id, or a .gguf file")
     objective: Choice = Field(Choice(name="perplexity"), description="what 'the model still works' means")
-    scorer: Choice | None = Field(
-        Choice(name="angular"), description="prior knowledge for the searcher; 'none' for none"
-    )
+    scorer: Scoring = Field(Choice(name="angular"), description="prior knowledge for the searcher; 'none' for none")
     searcher: Choice = Field(Choice(name="optuna"), description="which masks to try")
     executor: Choice = Field(
         Choice(name="auto"), description="runs the layers; auto is cuda on such a device, else local"
@@ -159,11 +161,6 @@ class Recipe(BaseModel):
     allow: Annotated[tuple[Literal["pickle", "remote-code"], ...], BeforeValidator(_listed)] = Field(
         (), description="load pickled weights; run the model's own code"
     )
-
-    @field_validator("scorer", mode="before")
-    @classmethod
-    def _none(cls, value: Any) -> Any:
-        return None if value == "none" else value
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Recipe:

@@ -17,6 +17,8 @@ from typing import Any
 ALPHA = 0.05
 #: Resamples where not all can be counted; the smallest p is then 1 / 10,000.
 RESAMPLES = 9_999
+#: Samples of a percentile bootstrap.
+BOOTSTRAPS = 1_999
 #: Up to here all permutations are counted: 8! is 40,320.
 EXACT = 50_000
 #: What two equal statistics may differ by after rounding.
@@ -55,7 +57,7 @@ def spearman_interval(x: Sequence[float], y: Sequence[float], level: float = 0.9
     n = len(x)
     if n < 4 or spearman(x, y) is None:
         return None
-    drawn = np.random.default_rng(0).integers(n, size=(1_999, n))
+    drawn = np.random.default_rng(0).integers(n, size=(BOOTSTRAPS, n))
     a, b = (rankdata(np.asarray(side, dtype=float)[drawn], axis=1) - (n + 1) / 2 for side in (x, y))
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     varied = lengths > TINY

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from lpk.core.errors import UsageError
 from lpk.core.pruning.parts import Parts, resolved
-from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Protected, Recipe, validated
+from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Protected, Recipe, Scoring, validated
 from lpk.core.registry import Registry
 
 
@@ -118,7 +118,7 @@ class StudyRecipe(BaseModel):
     searchers: Annotated[tuple[SearcherRecipe, ...], BeforeValidator(_some)] = Field(
         (SearcherRecipe.model_validate("one-shot"), SearcherRecipe.model_validate("greedy")), min_length=1
     )
-    scorer: Choice | None = Field(Choice(name="block-influence"), description="for searchers that name none")
+    scorer: Scoring = Field(Choice(name="block-influence"), description="for searchers that name none; or 'none'")
     remove: Annotated[tuple[Any, ...], BeforeValidator(_some)] = Field(("25%",), min_length=1, description="budgets")
     seeds: Annotated[tuple[int, ...], BeforeValidator(_some)] = Field(
         (0,), min_length=1, description="each draws calibration items and seeds the searchers"

@@ -273,10 +273,10 @@ def _finish(study: StudyRecipe, tasks: list[_Task], out: Path, progress: Progres
     from lpk.core.study import report
 
     progress.stage("Writing tables and report")
-    cells, measures, trials = [], dict[Measure, None](), list[Trial]()
-    for found in _found(tasks):
-        if found["cell"]:
-            cells.append(Cell(**_tupled(found["cell"])))
+    cells, dense, measures, trials = list[Cell](), list[Cell](), dict[Measure, None](), list[Trial]()
+    for task, found in zip(tasks, _found(tasks), strict=True):
+        if found["cell"]:  # of a dense model only where it failed; named after a cell, it is none
+            (dense if task.dense else cells).append(Cell(**_tupled(found["cell"])))
         measures |= dict.fromkeys(Measure(**measure) for measure in found["measures"])
         trials += [Trial(**_tupled(trial)) for trial in found["trials"]]
     kinds: list[tuple[Any, Any]] = [(Cell, cells), (Measure, list(measures)), (Trial, trials)]
@@ -289,11 +289,14 @@ def _finish(study: StudyRecipe, tasks: list[_Task], out: Path, progress: Progres
     failed = [cell for cell in cells if cell.status == "failed"]
     if len(failed) == len(cells):
         raise UsageError(f"no cell succeeded; the first: {failed[0].error}" if failed else "the study has no cell")
+    said = [f"{cell.model}, {cell.searcher}, {cell.objective}: {cell.error}" for cell in failed]
+    # Where cells of the model failed too, they say why.
+    said += [f"{one.model}, dense: {one.error}" for one in dense if one.model not in {cell.model for cell in failed}]
     return {
         "directory": str(out),
         "report": str(page),
         "cells": len(cells),
-        "failed": [f"{cell.model}, {cell.searcher}, {cell.objective}: {cell.error}" for cell in failed],
+        "failed": said,
         "measurements": sum(cell.measurements for cell in cells),
         "layer_forwards": sum(cell.layer_forwards for cell in cells),
         "naive_layer_forwards": sum(cell.naive_layer_forwards for cell in cells),

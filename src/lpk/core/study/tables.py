@@ -1,14 +1,15 @@
 """The three tidy tables of a study, and how they are read and written.
 
 One row is one value: a ``Cell`` is one search, a ``Measure`` one quality of the mask it found, a ``Trial`` one mask that
-it tried. CSV for people and every tool, Parquet for the large one. The same rows give the same CSV bytes.
+it tried. CSV for people and every tool, Parquet for the large one. The same rows give the same CSV bytes. What each column
+holds stands beside it below; of a study done twice on one machine ``seconds`` alone differ.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -90,6 +91,9 @@ class Cell(Row):
     layer_forwards: int
     #: Layer-forwards that whole forwards of the same masks would have taken.
     naive_layer_forwards: int
+    #: What the search took here, to its loss measured. What the memo or an earlier cell of the study knew took no time:
+    #: it depends on the order of cells, on resuming and on what else ran. Compare ``layer_forwards``, which count a cell by
+    #: itself.
     seconds: float
 
     def __post_init__(self) -> None:
@@ -148,6 +152,15 @@ def write_csv(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(kind.columns())
     writer.writerows([_text(value) for value in astuple(row)] for row in rows)
+    write_text(path, text.getvalue())
+
+
+def write_records(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows that have the same keys, in the same way; the keys are the columns."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
     write_text(path, text.getvalue())
 
 

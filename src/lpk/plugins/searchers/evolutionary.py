@@ -16,6 +16,7 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component, Problem, Search, Searcher
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.proposals import drawn, swapped
 from lpk.core.pruning.racing import Racing
 
 
@@ -55,8 +56,7 @@ class Evolutionary(Searcher[EvolutionaryOptions]):
     def _first(self, problem: Problem, random: Random) -> list[LayerMask]:
         if problem.scores:
             return [problem.lowest(problem.scores.layers)]
-        draws = (random.sample(problem.candidates, problem.budget) for _ in range(self.options.initial))
-        return list(dict.fromkeys(problem.mask(layers) for layers in draws))
+        return list(dict.fromkeys(drawn(problem, random) for _ in range(self.options.initial)))
 
     def _offspring(self, problem: Problem, parent: LayerMask, tried: set[LayerMask], random: Random) -> list[LayerMask]:
         """New masks a few switches from the parent; fewer where hardly any are left."""
@@ -74,17 +74,14 @@ class Evolutionary(Searcher[EvolutionaryOptions]):
 
 def _switched(problem: Problem, mask: LayerMask, random: Random) -> LayerMask:
     """One removed layer for one kept. With scores, the layer of rank r is 1 / r times as likely as the first."""
-    back, out = list(mask.removed), list(problem.removable(mask))
-    if not out:
-        return mask
-    if problem.scores:
-        scores = problem.scores.layers
-        back.sort(key=lambda layer: -scores[layer])
-        out.sort(key=lambda layer: scores[layer])
-        ranks = [1 / rank for rank in range(1, problem.layers + 1)]
-        (restored,), (dropped,) = (random.choices(order, ranks[: len(order)]) for order in (back, out))
-        return mask.restore(restored).drop(dropped)
-    return mask.restore(random.choice(back)).drop(random.choice(out))
+    if problem.scores is None or not problem.removable(mask):
+        return swapped(problem, mask, random)
+    scores = problem.scores.layers
+    back = sorted(mask.removed, key=lambda layer: -scores[layer])
+    out = sorted(problem.removable(mask), key=lambda layer: scores[layer])
+    ranks = [1 / rank for rank in range(1, problem.layers + 1)]
+    (restored,), (dropped,) = (random.choices(order, ranks[: len(order)]) for order in (back, out))
+    return mask.restore(restored).drop(dropped)
 
 
 @hookimpl

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from itertools import combinations
 
@@ -11,6 +10,7 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options, Problem, Search, Searcher
 from lpk.core.errors import UsageError
+from lpk.core.pruning.proposals import count
 
 
 class ExhaustiveOptions(Options):
@@ -19,10 +19,10 @@ class ExhaustiveOptions(Options):
 
 class Exhaustive(Searcher[ExhaustiveOptions]):
     def search(self, problem: Problem) -> Search:
-        count = math.comb(len(problem.candidates), problem.budget)
-        if count > self.options.limit:
+        there_are = count(problem)
+        if there_are > self.options.limit:
             raise UsageError(
-                f"searcher 'exhaustive': {count:,} masks; its limit is {self.options.limit:,}: -O limit={count}"
+                f"searcher 'exhaustive': {there_are:,} masks; its limit is {self.options.limit:,}: -O limit={there_are}"
             )
         yield [problem.mask(removed) for removed in combinations(problem.candidates, problem.budget)]
 

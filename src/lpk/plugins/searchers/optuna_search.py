@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from lpk import hookimpl
 from lpk.core.contracts import Component, Loss, Options, Probe, Problem, Search, Searcher
 from lpk.core.errors import EnvironmentMissing, UsageError, did_you_mean
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.proposals import count, swapped
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -105,7 +105,7 @@ class OptunaSearch(Searcher[OptunaOptions]):
         for mask in first:
             study.enqueue_trial(dict(zip(space, _encode(problem, mask, rank), strict=True)))
         known: dict[LayerMask, Loss] = {}
-        wanted = min(self.options.trials, math.comb(len(problem.candidates), problem.budget))
+        wanted = min(self.options.trials, count(problem))
         while len(known) < wanted:
             # The first masks do not depend on each other's losses; asked for together, they share layers.
             size = min(self.options.batch if known else max(len(first), self.options.batch), wanted - len(known))
@@ -118,7 +118,7 @@ class OptunaSearch(Searcher[OptunaOptions]):
                     # of 450 proposals for 12 layers 441 were of 9 masks. So a neighbour is tried in its place.
                     study.tell(trial, state=optuna.trial.TrialState.FAIL)
                     while mask in known or mask in batch:
-                        mask = _swapped(problem, mask, random)
+                        mask = swapped(problem, mask, random)
                     study.enqueue_trial(dict(zip(space, _encode(problem, mask, rank), strict=True)))
                     trial = study.ask(space)
                 trial.set_user_attr("removed", list(mask.removed))
@@ -174,6 +174,8 @@ class OptunaSearch(Searcher[OptunaOptions]):
         first = [problem.lowest(problem.scores.layers)]
         if runs:
             first += sorted(problem.windows(), key=lambda mask: runs[mask.removed[0]][problem.budget - 1])[:3]
+        # Not proposals.seeds: its noise comes in another order and goes on until all masks differ, so recorded runs of one
+        # seed would try other masks.
         while len(first) < self.options.startup:
             first.append(_decode(problem, [key + random.gauss(0, self.options.noise) for key in rank]))
         return list(dict.fromkeys(first[: self.options.trials]))
@@ -226,11 +228,6 @@ def _ranking(problem: Problem) -> list[float]:
 def _encode(problem: Problem, mask: LayerMask, rank: Sequence[float]) -> list[float]:
     """Keys of a mask: those of removed layers lie below 0.5, those of kept ones above, in the order of the ranking."""
     return [(key + (layer not in mask.removed)) / 2 for layer, key in zip(problem.candidates, rank, strict=True)]
-
-
-def _swapped(problem: Problem, mask: LayerMask, random: Random) -> LayerMask:
-    """One removed layer for one kept."""
-    return mask.restore(random.choice(mask.removed)).drop(random.choice(problem.removable(mask)))
 
 
 def _parameter(layer: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from pydantic import Field
@@ -10,6 +9,7 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options, Problem, Search, Searcher
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.proposals import count, drawn
 
 
 class RandomOptions(Options):
@@ -19,11 +19,10 @@ class RandomOptions(Options):
 class RandomSearch(Searcher[RandomOptions]):
     def search(self, problem: Problem) -> Search:
         random = problem.random()
-        all_there_are = math.comb(len(problem.candidates), problem.budget)
-        drawn: dict[LayerMask, None] = {}
-        while len(drawn) < min(self.options.trials, all_there_are):
-            drawn[problem.mask(random.sample(problem.candidates, problem.budget))] = None
-        yield list(drawn)
+        masks: dict[LayerMask, None] = {}
+        while len(masks) < min(self.options.trials, count(problem)):
+            masks[drawn(problem, random)] = None
+        yield list(masks)
 
 
 @hookimpl
