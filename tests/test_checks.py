@@ -133,7 +133,7 @@ TOKENS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=600, deadline=500)
+@settings(max_examples=300, deadline=500)
 @given(st.one_of(st.text(max_size=300), st.lists(st.sampled_from(TOKENS), max_size=60).map(" ".join)))
 @example("-" * 999 + "1")
 @example("(" * 1_000)
@@ -193,7 +193,7 @@ sums = st.recursive(
 written_claims = st.builds("{} {} {}".format, sums, st.sampled_from(expressions.COMPARISONS), sums)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     expression=st.lists(written_claims, min_size=1, max_size=2).map(" and ".join),
     tolerance=st.sampled_from([0.0, 0.3]),
@@ -548,7 +548,7 @@ def test_the_interval_of_a_difference_of_variance_shares_covers(
         ]  # fmt: skip
 
     truth = (objective**2 - searcher**2) / (objective**2 + searcher**2 + noise**2)
-    found = simulated(monkeypatch, 120, make, "variance_share(objective) > variance_share(searcher)", truth)
+    found = simulated(monkeypatch, 80, make, "variance_share(objective) > variance_share(searcher)", truth)
     assert found["covers"] >= 0.88  # 0.955 to 0.965 in long simulations
     if objective == searcher:
         assert max(found["replicated"], found["not replicated"]) <= 0.09
@@ -758,7 +758,7 @@ def test_what_is_not_finite_counts_as_not_measured(tmp_path: Path) -> None:
     assert checked("mean(ppl) > 0", folder).verdict == "replicated"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_is_a_usage_error_or_a_verdict(data: st.DataObject, folder: Path, tmp_path: Path) -> None:
     where = tmp_path / "damaged"
