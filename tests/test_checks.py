@@ -335,6 +335,30 @@ def test_averages_and_regrets_are_those_of_the_study(folder: Path) -> None:
         assert mine[key]["regret"] == pytest.approx(row["regret"], abs=1e-12)
 
 
+def test_regret_is_above_the_best_whole_mask_that_was_measured_in_full(tmp_path: Path) -> None:
+    """A race that ended, fewer sequences or fewer layers say nothing of a mask's loss."""
+    key = ("m", "o", "greedy", 2, 0)
+    one = tables.Cell("m", 9, "o", "greedy", "", 2, 0, "done", "", (1, 2), 3.0, 1, 1, 1, 1, 1.0)
+    tried = [
+        tables.Trial(*key, step, removed, sequences, loss, stopped)
+        for step, (removed, sequences, loss, stopped) in enumerate(
+            [((3, 4), 4, 0.1, False), ((3, 5), 8, 0.2, True), ((3,), 8, 0.3, False), ((3, 6), 8, math.nan, False),
+             ((3, 7), 8, 2.5, False), ((3, 8), 8, 2.75, False)]
+        )
+    ]  # fmt: skip
+    folder = written(tmp_path, ([one], [], tried))
+    assert read_study(folder).cells[0].values["regret"] == 0.5
+
+
+@pytest.mark.parametrize("sign", ["<", "<=", ">", ">=", "=="])
+def test_conditions_on_cells(sign: str) -> None:
+    """Values within 1e-9 are equal, to every sign."""
+    python = {"<": float.__lt__, "<=": float.__le__, ">": float.__gt__, ">=": float.__ge__, "==": float.__eq__}[sign]
+    for value, like in ((1.0, 1.0), (1 + 1e-12, 1.0), (1 - 1e-12, 1.0), (2.0, 2.0), (0.5, 0.5)):
+        found = of_values([value] * 6, f"rate(acc {sign} 1) > 0.1")
+        assert found.effect == float(python(like, 1.0))
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_variance_shares_are_those_of_the_study(seed: int, tmp_path: Path) -> None:
     """One cell of the second model is missing: the design is not balanced."""
@@ -627,8 +651,14 @@ def test_the_same_study_gives_the_same_record_and_another_another_hash(folder: P
     (copy / "trials.csv").write_bytes((copy / "trials.csv").read_bytes() + b"\n")
     with pytest.raises(UsageError, match=r"trials\.csv, row \d+: 0 fields, the header has 10"):
         checked(expression, copy)
-    other = written(tmp_path / "other", made_up_study.tables(seed=1))
-    assert checked(expression, other).study != Replication.model_validate_json(one).study
+    hashes = {Replication.model_validate_json(one).study}
+    for name in study_tables.TABLES:  # one digit of any of the tables
+        other = written(tmp_path / name, made_up_study.tables())
+        text = (other / name).read_text()
+        last = max(place for place, char in enumerate(text) if char in "123456789")
+        (other / name).write_text(text[:last] + str(int(text[last]) % 9 + 1) + text[last + 1 :])
+        hashes.add(checked(expression, other).study)
+    assert len(hashes) == 4
 
 
 # -- what a study cannot say ------------------------------------------------------------------------------------------
