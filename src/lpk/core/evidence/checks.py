@@ -113,6 +113,7 @@ def evaluate(claim: str, about: Check, study: Study) -> Replication:
         outcomes = [_compare(each, about, study, cells, alpha) for each in comparisons]
     except OutOfScope as reason:
         return replication("out of scope", reason=str(reason)[:REASON])
+    needed = max((outcome.needed for outcome in outcomes if outcome.needed), default=None)
     decisive = min(outcomes, key=lambda outcome: _DECIDES.index(outcome.verdict))  # of equals, the first
     return replication(
         decisive.verdict,
@@ -120,7 +121,7 @@ def evaluate(claim: str, about: Check, study: Study) -> Replication:
         low=decisive.low,
         high=decisive.high,
         count=decisive.count,
-        needed=max((o.needed or 0 for o in outcomes), default=0) or None if decisive.verdict == INCONCLUSIVE else None,
+        needed=needed if decisive.verdict == INCONCLUSIVE else None,
         reason="; ".join(outcome.reason for outcome in outcomes)[:REASON],
     )
 
@@ -542,10 +543,7 @@ def _interval(effect: Node, measured: _Measured, alpha: float) -> tuple[float, f
 def _decide(
     sign: str, bound: float, tolerance: float, value: float, low: float, high: float, measured: _Measured, alpha: float
 ) -> tuple[str, int | None, str]:
-    """Verdict, about how many observations would decide, and why.
-
-    The number is from the interval's width, which shrinks as 1 / sqrt(n), the effect staying as it is.
-    """
+    """Verdict, about how many observations would decide, and why."""
     least = math.ceil(math.log2(2 / alpha))  # if all agree, a sign test's two-sided p is 2 / 2^n
     independent = measured.df + 1
     claimed = f"{sign} {bound:.4g}" + (f" within {tolerance:.4g}" if tolerance else "")

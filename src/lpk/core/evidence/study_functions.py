@@ -77,7 +77,10 @@ def _correlation(cells: Sequence[Cell], x: Column, y: Column, of: Callable[[Any]
 
 
 def _jaccard(cells: Sequence[Cell], masks: None, within: str = "", across: str = "") -> Value:
-    """The mean over pairs of masks of the layers that both remove over those that either does."""
+    """The mean over pairs of masks of the layers that both remove over those that either does.
+
+    Within the objective, searchers differ; within the searcher, objectives do; across objectives, both do.
+    """
     bits = [(cell, sum(1 << layer for layer in cell.removed)) for cell in cells]
     return _known_mean(
         (a & b).bit_count() / (a | b).bit_count()

@@ -30,9 +30,9 @@ TABLES = ("cells.csv", "measures.csv", "trials.csv")
 #: What is larger is no study's: 200,000 trials are 20 MB.
 BYTES = 256 * 2**20
 CELLS = 20_000
-LAYERS = 1_000
+LAYERS = 500
 #: Searches of one model, budget and draw: their masks are compared in pairs.
-BESIDE = 500
+BESIDE = 300
 MEASURES = 1_000
 #: How the dense model is called in ``measures.csv``.
 DENSE = "dense"
