@@ -108,7 +108,10 @@ LIGHT = (
     "|true|report|imply|mean|conclude|claim|argue"
 )
 #: Adjectives that it reaches through, and denies too.
-MODIFIERS = "clear|significant|substantial|measurable|noticeable|additional|further|major|considerable|meaningful|single|obvious"
+MODIFIERS = (
+    "clear|significant|substantial|measurable|noticeable|additional|further|major|considerable|meaningful"
+    "|single|obvious"
+)
 #: What "no" and "none of the" reach through where a sentence begins: "no method recovers" denies that it recovers.
 AGENTS = "method|model|approach|algorithm|technique|baseline|work|study|criterion|layer|block|task|benchmark|dataset"
 #: Where un-, in-, non- ... is clearly a negation: the word without it. Others ("important") keep their prefix.
@@ -149,7 +152,8 @@ BOUNDS = {
 
 #: Words that take a statement back: it may be so, or only looks so. A claim may not drop them.
 HEDGES = (
-    "may|might|could|unclear|unlikely|remains to be seen|suggest|appear|appear to|seem|seem to|seemingly|likely|possibly"
+    "may|might|could|unclear|unlikely|remains to be seen|suggest|appear|appear to|seem|seem to|seemingly"
+    "|likely|possibly"
     "|perhaps|probably|potentially|presumably|arguably"
     "|tend|tend to|tendency|tendency to|hint at|hint|hypothesise|hypothesize|conjecture|speculate"
     "|believe|plausible|plausibly|apparently|preliminary|to some extent|it is possible|it could be"
@@ -170,19 +174,22 @@ GENERIC_NAMES = word_set(
     "LLM LLMs LM LMs NLP AI ML GPU GPUs CPU CPUs API APIs DNN DNNs RNN CNN CNNs MLP MLPs FFN QA OK US UK PDF SOTA KV "
     "I A We Our The This These In On For Table Figure Fig Section Appendix Equation Eq Algorithm Theorem Lemma "
     "Transformer Transformers Large Language Model Models Bayesian Gaussian English January February March April May "
-    "June July August September October November December RAM CoT SFT IEEE ACM PhD KB MB GB TB KiB MiB GiB FLOP FLOPs Wikipedia "
+    "June July August September October November December RAM CoT SFT IEEE ACM PhD KB MB GB TB KiB MiB "
+    "GiB FLOP FLOPs Wikipedia "
     "Internet"
 )
 #: Names that open a sentence, where any word has a capital, or that are written without one.
 NAMES = word_set(
     "llama mistral mixtral qwen gemma phi opt pythia falcon bloom gpt smollm deepseek olmo vicuna bert roberta gpt-neo "
     "slicegpt shortgpt sleb laco evopress gradmap shortenedllama llm-pruner shapley sparsegpt wanda magnitude taylor "
-    "wikitext c4 piqa mmlu boolq gsm8k hellaswag winogrande arc arc-easy arc-challenge lambada openbookqa pile redpajama "
+    "wikitext c4 piqa mmlu boolq gsm8k hellaswag winogrande arc arc-easy arc-challenge lambada "
+    "openbookqa pile redpajama "
     "fineweb alpaca slimpajama math500 aime humaneval mbpp ptb lora qlora peft optuna"
 )
 
 FUNCTION_WORDS = word_set(
-    "a an any the this that these those it its they their them we our us i he she his her you your one ones of in on at by "
+    "a an any the this that these those it its they their them we our us i he she his her you your one "
+    "ones of in on at by "
     "for from to into onto with as and or but so if then than when while whereas where which who whom whose what how "
     "is are was were be been being am do does did done has have had having will shall there here also only just even "
     "both such each other another same own very too via per about between among during after before under over through "
