@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpk.core.evidence.fidelity import HEDGED, PLAIN, UNIVERSAL, disagreements, quantities, sentences, strength
+from lpk.core.evidence.statements import read
 from lpk.core.evidence.vocabulary import BOUNDS, DIRECTIONS, HEDGES, LIGHT, NEGATIONS, QUANTIFIERS
 
 DATA = Path(__file__).parent / "data"
@@ -60,9 +61,9 @@ def test_the_cases_are_enough_and_of_every_kind() -> None:
     assert not quotes["dev"] & quotes["held-out"]
 
 
-# The held-out half was written before the rules, which were made on the other half alone.
+# The held-out pairs were never looked at: the rules were made on the others.
 @pytest.mark.parametrize(
-    ("half", "passed", "precision", "recall"), [("dev", 0.95, 0.8, 0.9), ("held-out", 0.9, 0.8, 0.85)]
+    ("half", "passed", "precision", "recall"), [("dev", 0.97, 0.85, 0.9), ("held-out", 0.9, 0.85, 0.85)]
 )
 def test_precision_and_recall_hold(half: str, passed: float, precision: float, recall: float) -> None:
     faithful, of = measured(half)
@@ -113,13 +114,16 @@ def test_a_text_agrees_with_itself(text: str) -> None:
     assert disagreements(text, text) == ()
 
 
+# A hedge within another ("cannot may be excluded") or before its "to" ("up appear to 5%") is no English.
+UNHEDGED = [case for case in CASES if not read(case["claim"]).hedges + read(case["claim"]).mild]
+
+
 @given(
-    st.sampled_from(CASES), st.sampled_from([hedge for hedge in HEDGES.split("|") if hedge not in NEGATIONS]), st.data()
+    st.sampled_from(UNHEDGED), st.sampled_from(sorted(set(HEDGES.split("|")) - set(NEGATIONS.split("|")))), st.data()
 )
-@settings(max_examples=500)
+@settings(max_examples=1000)
 def test_a_hedge_more_in_the_claim_adds_no_disagreement(case: dict[str, str], hedge: str, data: st.DataObject) -> None:
     words = case["claim"].split()
-    # before "to" and "at" it would join them: up appear to 5%
     place = data.draw(st.sampled_from([n for n in range(len(words) + 1) if words[n : n + 1] not in (["to"], ["at"])]))
     hedged = " ".join([*words[:place], hedge, *words[place:]])
     assert kinds(hedged, case["quote"]) <= kinds(case["claim"], case["quote"])

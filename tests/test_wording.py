@@ -15,8 +15,8 @@ from lpk.core.evidence.wording import KINDS, difference, plain, stem, tokens
 DATA = Path(__file__).parent / "data"
 
 VOCABULARY = (
-    "the of model layers pruning 5% 0.05 12 (n=3) Llama-2-7B GSM8K not improves degrades may all some . , faster × −0.3 "
-    "“quoted” ofﬂine e.g. 40GB don't $4\\times$"
+    "the of model layers pruning 5% 0.05 12 (n=3) Llama-2-7B GSM8K not improves degrades may all some . , faster × "
+    "−0.3 “quoted” ofﬂine e.g. 40GB don't $4\\times$"
 )
 WORDS = st.sampled_from(VOCABULARY.split())
 TEXTS = st.lists(WORDS, max_size=12).map(" ".join) | st.text(max_size=40)

@@ -8,8 +8,8 @@ from lpk.core.evidence.vocabulary import word_set
 
 #: Before a full stop that ends no sentence. Matched in lower case.
 _ABBREVIATIONS = word_set(
-    "e.g i.e cf vs al fig figs eq eqs eqn sec secs tab tabs ref refs app appx thm lem prop def no nos vol pp ch st dr prof "
-    "mr ms mrs resp approx ca viz w.r.t s.t a.k.a i.i.d et ed eds inc corp dept univ jan feb aug sept oct nov dec"
+    "e.g i.e cf vs al fig figs eq eqs eqn sec secs tab tabs ref refs app appx thm lem prop def no nos vol pp ch st dr "
+    "prof mr ms mrs resp approx ca viz w.r.t s.t a.k.a i.i.d et ed eds inc corp dept univ jan feb aug sept oct nov dec"
 )
 #: Only before a number are these abbreviations.
 _BEFORE_NUMBERS = word_set("no nos ch app def prop ed st")

@@ -47,6 +47,8 @@ _TURNS = frozenset([";", "but", "whereas", "although", "though", "however", "yet
 _MARKS = frozenset(",;:()[]")
 #: How many words the end of a clause or a sentence counts for.
 _BEYOND = 3
+#: Words further away say nothing of what a word is about: they would count for less than 1/144.
+_FAR = 12
 #: Verbs that compare what is before them with what is after.
 _TRANSITIVE = Lexicon([("verb", "outperform|underperform|surpass|beat|exceed")])
 _COMPARED = Lexicon([("than", "than|over|versus|vs|against|compared to|compared with|relative to|in comparison to")])
@@ -134,11 +136,12 @@ class Statement:
         return {word.key for word in self.words if word.kind not in ("quantifier", "light")}
 
     def near(self, word: Word) -> dict[str, int]:
-        """How far each other key is from a word, in content words; a clause's end counts as three."""
+        """How far each other key is from a word, in content words, up to a dozen; a clause's end counts as three."""
         distances: dict[str, int] = {}
-        for other in self.words:
-            if other is not word and other.kind not in ("quantifier", "light"):
-                far = abs(other.place - word.place) + _BEYOND * abs(other.clause - word.clause)
+        index = self.words.index(word)
+        for other in self.words[max(0, index - _FAR) : index + _FAR + 1]:
+            far = abs(other.place - word.place) + _BEYOND * abs(other.clause - word.clause)
+            if other is not word and other.kind not in ("quantifier", "light") and far <= _FAR:
                 distances[other.key] = min(far, distances.get(other.key, far))
         return distances
 
@@ -339,9 +342,8 @@ class _Reader:
                 word.unsure = True
             return
         reached, found = self._reached(negation, end, opens=not before)
-        if negation == "without" and not any(
-            word.token < start for word in self.words
-        ):  # "without X, it fails" says nothing of X
+        opens = all(word.token > start for word in self.words)
+        if negation == "without" and opens:  # "without X, it fails" says nothing of X
             for word in reached:
                 word.unsure = True
             return

@@ -66,8 +66,8 @@ UNITS = {
 #: a prefix makes opposite (unstable, inconsistent) are read as their negation and not listed.
 DIRECTIONS = {
     "amount": (
-        "increase|upper|rise|rose|risen|raise|grow|grew|growth|growing|more|higher|highest|high|greater|greatest|larger|largest"
-        "|above|exceed|upward|enlarge|maximal|maximum|longer|longest|prohibitive|substantial|expensive|costly",
+        "increase|upper|rise|rose|risen|raise|grow|grew|growth|growing|more|higher|highest|high|greater|greatest|larger"
+        "|largest|above|exceed|upward|enlarge|maximal|maximum|longer|longest|prohibitive|substantial|expensive|costly",
         "decrease|fall|fell|fallen|reduce|reduction|drop|lower|lowest|low|less|fewer|fewest|smaller|smallest|below"
         "|shrink|shrank|decline|downward|least|diminish|minimal|minimum|shorter|shortest|negligible|cheap|cheaper",
     ),
@@ -96,16 +96,22 @@ DIRECTIONS = {
 }
 
 #: What denies the next word that says something.
-NEGATIONS = "not|no|none|neither|nor|never|without|n't|unlikely|barely|scarcely|fail to|failure to|unable to|hardly|lack|lack of|absence of|no longer"
+NEGATIONS = (
+    "not|no|none|neither|nor|never|without|n't|unlikely|barely|scarcely|hardly|no longer"
+    "|fail to|failure to|unable to|lack|lack of|absence of"
+)
 #: After "not", it denies nothing.
 NOT_ONLY = word_set("only merely just simply")
 #: Words that "not" and "no" reach through: "not lead to a significant gain" denies the gain.
 LIGHT = (
-    "have|need|require|use|involve|show|lead|result|give|provide|cause|yield|observe|find|see|make|remain|exist|case|true"
-    "|report|imply|mean|conclude|claim|argue"
+    "have|need|require|use|involve|show|lead|result|give|provide|cause|yield|observe|find|see|make|remain|exist|case"
+    "|true|report|imply|mean|conclude|claim|argue"
 )
 #: Adjectives that it reaches through, and denies too.
-MODIFIERS = "clear|significant|substantial|measurable|noticeable|additional|further|major|considerable|meaningful|single|obvious"
+MODIFIERS = (
+    "clear|significant|substantial|measurable|noticeable|additional|further|major|considerable|meaningful"
+    "|single|obvious"
+)
 #: What "no" and "none of the" reach through where a sentence begins: "no method recovers" denies that it recovers.
 AGENTS = "method|model|approach|algorithm|technique|baseline|work|study|criterion|layer|block|task|benchmark|dataset"
 #: Where un-, in-, non- ... is clearly a negation: the word without it. Others ("important") keep their prefix.
@@ -146,12 +152,18 @@ BOUNDS = {
 
 #: Words that take a statement back: it may be so, or only looks so. A claim may not drop them.
 HEDGES = (
-    "may|might|could|unclear|unlikely|remains to be seen|suggest|appear|appear to|seem|seem to|seemingly|likely|possibly|perhaps|probably|potentially|presumably|arguably"
+    "may|might|could|unclear|unlikely|remains to be seen|suggest|appear|appear to|seem|seem to|seemingly"
+    "|likely|possibly"
+    "|perhaps|probably|potentially|presumably|arguably"
     "|tend|tend to|tendency|tendency to|hint at|hint|hypothesise|hypothesize|conjecture|speculate"
-    "|believe|plausible|plausibly|apparently|preliminary|to some extent|it is possible|can not exclude|can not be excluded|can not rule out|can not be ruled out|it could be"
+    "|believe|plausible|plausibly|apparently|preliminary|to some extent|it is possible|it could be"
+    "|can not exclude|can not be excluded|can not rule out|can not be ruled out"
 )
 #: These hedge a claim too, but a claim without them says the same to most readers.
-MILD_HEDGES = "can|indicate|indication|estimate|possible|possibility|potential|would|should|expect|allow|enable|let|future work|evidence"
+MILD_HEDGES = (
+    "can|indicate|indication|estimate|possible|possibility|potential|would|should|expect|allow|enable|let|future work"
+    "|evidence"
+)
 #: These say that something is beyond doubt. A claim may not add them.
 BOOSTERS = (
     "prove|proof|proven|provably|guarantee|undoubtedly|certainly|definitely|unquestionably|conclusively|establish"
@@ -162,18 +174,22 @@ GENERIC_NAMES = word_set(
     "LLM LLMs LM LMs NLP AI ML GPU GPUs CPU CPUs API APIs DNN DNNs RNN CNN CNNs MLP MLPs FFN QA OK US UK PDF SOTA KV "
     "I A We Our The This These In On For Table Figure Fig Section Appendix Equation Eq Algorithm Theorem Lemma "
     "Transformer Transformers Large Language Model Models Bayesian Gaussian English January February March April May "
-    "June July August September October November December RAM CoT SFT IEEE ACM PhD KB MB GB TB KiB MiB GiB FLOP FLOPs Wikipedia Internet"
+    "June July August September October November December RAM CoT SFT IEEE ACM PhD KB MB GB TB KiB MiB "
+    "GiB FLOP FLOPs Wikipedia "
+    "Internet"
 )
 #: Names that open a sentence, where any word has a capital, or that are written without one.
 NAMES = word_set(
     "llama mistral mixtral qwen gemma phi opt pythia falcon bloom gpt smollm deepseek olmo vicuna bert roberta gpt-neo "
     "slicegpt shortgpt sleb laco evopress gradmap shortenedllama llm-pruner shapley sparsegpt wanda magnitude taylor "
-    "wikitext c4 piqa mmlu boolq gsm8k hellaswag winogrande arc arc-easy arc-challenge lambada openbookqa pile redpajama "
+    "wikitext c4 piqa mmlu boolq gsm8k hellaswag winogrande arc arc-easy arc-challenge lambada "
+    "openbookqa pile redpajama "
     "fineweb alpaca slimpajama math500 aime humaneval mbpp ptb lora qlora peft optuna"
 )
 
 FUNCTION_WORDS = word_set(
-    "a an any the this that these those it its they their them we our us i he she his her you your one ones of in on at by "
+    "a an any the this that these those it its they their them we our us i he she his her you your one "
+    "ones of in on at by "
     "for from to into onto with as and or but so if then than when while whereas where which who whom whose what how "
     "is are was were be been being am do does did done has have had having will shall there here also only just even "
     "both such each other another same own very too via per about between among during after before under over through "
