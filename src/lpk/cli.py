@@ -20,6 +20,7 @@ from lpk.core.errors import ExitCode, LpkError, did_you_mean
 COMMANDS: Final = {
     "models": ("List and download the models known by a short name.", "lpk.commands.models:models"),
     "plugins": ("List installed plugins and describe one.", "lpk.commands.plugins:plugins"),
+    "quote": ("Look for a quote in a document: is it there, and where?", "lpk.commands.quote:quote"),
     "run": ("Remove layers from a model, measure what it costs, write the smaller model.", "lpk.commands.run:run"),
     "study": ("Run a grid of searches and compare what they find.", "lpk.commands.study:study"),
     "schema": ("Print the JSON schema of a run recipe.", "lpk.commands.schema:schema"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from lpk.core.contracts import OptionsT, Plugin
 from lpk.core.errors import UsageError
+from lpk.core.evidence.lines import Rect
 from lpk.core.evidence.records import Direction, PaperVersion
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ class Source(Plugin[OptionsT]):
             UsageError: the file is damaged, encrypted, or too large.
         """
         raise UsageError(f"source {self.name} reads no files")
+
+    def picture(self, file: Path, page: int, rects: Sequence[Rect], scale: float = 2.0) -> bytes:
+        """A page of a file as a PNG image, with these places on it highlighted.
+
+        Raises:
+            UsageError: the file is damaged, has no such page, or its kind has no pages to draw.
+        """
+        raise UsageError(f"source {self.name} draws no pages")
 
 
 @dataclass(frozen=True)

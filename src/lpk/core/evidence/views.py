@@ -1,0 +1,246 @@
+"""A document as a row of words, squeezed so that typesetting cannot hide what it says.
+
+*Squeezed* text has letters, digits and what belongs to a number: its decimal point, sign, per cent, relation. Spaces,
+hyphens, ligatures, quotation marks and accents are gone, so hyphenation at line ends, kerning and fonts do not matter:
+
+    "The of|fline profi-|ling takes 3.8× as long" -> "theofflineprofilingtakes3.8xaslong"
+
+What squeezing could make equal and is not equal, is told apart: digits that a space divides (``1 0`` -> ``1_0``), ranges
+(``2-3``), exponents (``10^5``), signs; and where two texts agree when squeezed, :meth:`View.find` still wants the match
+to begin and end between words, spaces between letters in the same places, and no ``NO`` for a ``no``.
+"""
+
+# ruff: noqa: RUF001, RUF002 - typographic characters are what this is about
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+from lpk.core.evidence.lines import Word
+
+#: Stands where two words follow each other in a view but not in the document; no quote has it.
+BARRIER = "\0"
+
+_UNIFORM = str.maketrans(
+    {
+        **dict.fromkeys("‐‑‒–−﹣－", "-"),
+        **dict.fromkeys("×✕", "x"),
+        **dict.fromkeys("·⋅∙", "."),
+        **dict.fromkeys("∼～", "~"),
+        **dict.fromkeys("⩽≦⩽", "≤"),
+        **dict.fromkeys("⩾≧⩾", "≥"),
+        "ı": "i",
+        "ȷ": "j",
+        "\u00ad": "",
+        "\u200b": "",
+    }
+)
+_RAISED = re.compile(r"(?<=\d)(?=[⁰¹²³⁴⁵⁶⁷⁸⁹])")
+_ACCENTS = re.compile("[\u0300-\u036f]")
+#: What stays of a word. Marks that are vowels in the scripts of South Asia, or sounds in Hebrew, Arabic and Japanese, are
+#: letters here.
+_KEPT = re.compile(
+    r"""(?:[^\W_]|[\u0591-\u0eff\u3099\u309a])+
+    | (?<=\d)[.,:/](?=\d)            # within a number, a list, a ratio
+    | (?<=\d)\^(?=\d)                # 10^5; 10^-5 is 10-5, for every other program writes it so
+    | (?<=\d)-(?=\d) | (?<=\d)-$     # a range, perhaps broken at the end of a line
+    | (?<![\w)])[-+~](?=[.\d])       # a sign
+    | ^[-\u2212]$                    # a sign that stands alone: only U+2212 is left by then
+    | (?<!\w)\.(?=\d)                # .5
+    | [%‰<>=≤≥≠≈±→←↑↓€£¥]
+    """,
+    re.VERBOSE,
+)
+#: Words whose capitals make another word of them.
+_OTHER_WORDS = frozenset(
+    ["no", "it", "us", "who", "or", "and", "in", "is", "as", "at", "am", "be", "so", "all", "aids", "may", "can"]
+)
+_MEGA = re.compile(r"(?<=\d)[mM](?![a-z]{3})|(?<=\d[kKmMgGtT])[bB](?![a-z]{2})")
+_UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
+#: Letters of scripts that put spaces between words, less Greek, which formulas are full of.
+_SPELLED = re.compile("[a-z\u00df-\u024f\u0400-\u052f\u1e00-\u1eff]")
+_HYPHENS = "-‐‑\u00ad"
+_IN_WORDS = frozenset(_HYPHENS + "'’ʼ.^_")
+
+
+@lru_cache(1 << 16)
+def squeeze(word: str) -> str:
+    """What is left of a word; case stays."""
+    if not word.isascii():
+        lone = word == "−"
+        word = str(unicodedata.normalize("NFKC", _RAISED.sub("^", word)).translate(_UNIFORM))
+        if any(map(unicodedata.combining, unicodedata.normalize("NFKD", word))):
+            word = _without_accents(word)
+        if lone:
+            return "-"
+    elif word == "-":
+        return ""
+    kept: list[str] = _KEPT.findall(word)
+    if len(kept) < 2:
+        return kept[0] if kept else ""
+    out = kept[0]
+    for piece in kept[1:]:
+        out += "_" + piece if out[-1].isdigit() and piece[0].isdigit() else piece
+    return out
+
+
+def _without_accents(word: str) -> str:
+    """Latin, Greek and Cyrillic letters without accents; ``≠`` is no ``=`` with an accent."""
+    return "".join(
+        _ACCENTS.sub("", unicodedata.normalize("NFKD", char)) if char.isalpha() else _ACCENTS.sub("", char)
+        for char in word
+    )
+
+
+class View:
+    """Words in one order, squeezed and searchable.
+
+    Attributes:
+        name: what was left out or moved.
+        words: its words, and None where what follows does not follow in the document.
+        cased: squeezed.
+        folded: the same in lower case.
+        starts: where each word begins in these.
+    """
+
+    def __init__(self, name: str, words: Iterable[Word | None], bare: bool = False) -> None:
+        self.name, self.words, self.bare = name, list(words), bare
+        parts: list[str] = []
+        self.starts: list[int] = []
+        length, last = 0, ""
+        for word in self.words:
+            piece = BARRIER if word is None else squeeze(word.bare if bare else word.text)
+            if piece:
+                if piece[0].isdigit():
+                    if last.isdigit():
+                        parts.append("_")
+                        length += 1
+                elif last == "-":  # a hyphen at the end of a line, after a digit, is no range: "16-|bit"
+                    parts[-1] = parts[-1][:-1]
+                    length -= 1
+                last = piece[-1]
+            self.starts.append(length)
+            parts.append(piece)
+            length += len(piece)
+        self.cased = "".join(parts)
+        folded = self.cased.lower()
+        # A letter whose lower case is two characters would shift all that follows.
+        self.folded = folded if len(folded) == length else "".join(c.lower()[:1] for c in self.cased)
+
+    @classmethod
+    def of(cls, text: str) -> View:
+        """Of a quote."""
+        return cls("quote", (Word(word, word, nth, nth) for nth, word in enumerate(text.split())))
+
+    def find(self, quote: View, begin: int = 0) -> Iterator[tuple[int, int]]:
+        """Where in :attr:`folded` the words of a quote stand: (start, end), from first to last."""
+        at = self.folded.find(quote.folded, begin) if quote.folded else -1
+        while at >= 0:
+            end = at + len(quote.folded)
+            if self._between_words(at, end) and self._spaced_alike(quote, at) and self._cased_alike(quote, at):
+                yield at, end
+            at = self.folded.find(quote.folded, at + 1)
+
+    def word_at(self, place: int) -> int:
+        """The index of the word that has this character."""
+        return bisect_right(self.starts, place) - 1
+
+    def span(self, start: int, end: int) -> Sequence[Word]:
+        """The words of a match."""
+        return [word for word in self.words[self.word_at(start) : self.word_at(end - 1) + 1] if word]
+
+    def text(self, first: int, last: int) -> str:
+        """The words from one index to before another, as they are written."""
+        return " ".join(self._written(word) for word in self.words[max(first, 0) : last] if word).strip()
+
+    def _written(self, word: Word | None) -> str:
+        return "" if word is None else word.bare if self.bare else word.text
+
+    def gap(self, place: int) -> str | None:
+        """What is written between the characters before and at a place: within a word, or None between two words."""
+        nth = self.word_at(place)
+        inside, written = place - self.starts[nth], self._written(self.words[nth])
+        return _gap(written, inside) if 0 < inside < len(squeeze(written)) else None
+
+    def _between_words(self, start: int, end: int) -> bool:
+        return self._begins(start) and self._ends(end)
+
+    def _begins(self, place: int) -> bool:
+        """Whether a match may begin here: not within a word, nor within a number or after its sign."""
+        if self.folded[place].isdigit() and self.folded[place - 1 : place] in tuple("-+~<>≤≥±€£¥^.,:/"):
+            return False
+        return self._border(place)
+
+    def _ends(self, place: int) -> bool:
+        """Whether a match may end before this place: not within a word, nor within a number or before its unit."""
+        here = self.folded[place : place + 1]
+        if not here:
+            return True
+        goes_on = here in "%‰^" or (here in ".,:/-" and self.gap(place) is not None)
+        return not (goes_on and self.folded[place - 1].isdigit()) and self._border(place)
+
+    def _border(self, place: int) -> bool:
+        around = self.folded[max(place - 1, 0) : place + 1]
+        gap = self.gap(place)
+        if gap is not None:
+            return bool(set(gap) - _IN_WORDS or set(around) & set("=<>≤≥≠→_") or _UNSPACED.search(around))
+        # A word that is broken at the end of a line goes on in the next.
+        nth = self.word_at(place)
+        previous = next((word for word in reversed(self.words[max(nth - 2, 0) : nth]) if word), None)
+        word = self.words[nth]
+        return not (previous and word and previous.line != word.line and self._hyphenated(previous))
+
+    def _hyphenated(self, word: Word) -> bool:
+        return self._written(word)[-1:] in tuple(_HYPHENS)
+
+    def _spaced_alike(self, quote: View, at: int) -> bool:
+        """Whether both have spaces in the same places between letters; hyphens and ends of lines are forgiven."""
+        end = at + len(quote.folded)
+        first, last = self.word_at(at), self.word_at(end - 1)
+        ours = set(quote.starts)
+        theirs = {start - at for start in self.starts[first + 1 : last + 1]}
+        for place in ours ^ theirs:
+            if not 0 < place < len(quote.folded):
+                continue
+            # Beside symbols and Greek letters a formula's spaces are of many widths, and readers differ.
+            if not (_SPELLED.match(quote.folded[place - 1]) and _SPELLED.match(quote.folded[place])):
+                continue
+            spaced, joined = (quote, self) if place in ours else (self, quote)
+            of_spaced, of_joined = (place, at + place) if place in ours else (at + place, place)
+            # A hyphen, a slash or an apostrophe stands there in the one, or before the space in the other.
+            if not joined.gap(of_joined) and not spaced._after_hyphen(of_spaced):
+                return False
+        return True
+
+    def _after_hyphen(self, place: int) -> bool:
+        """Whether the word that begins here follows a hyphen."""
+        before = self.words[: self.word_at(place)]
+        return any(self._hyphenated(word) for word in before[-1:] if word)
+
+    def _cased_alike(self, quote: View, at: int) -> bool:
+        theirs = self.cased[at : at + len(quote.cased)]
+        if theirs == quote.cased:
+            return True
+        for mark in _MEGA.finditer(quote.cased):
+            if quote.cased[mark.start()] != theirs[mark.start()]:
+                return False  # milli and mega, bits and bytes
+        if theirs.isupper() or quote.cased.isupper():
+            return True  # a heading in capitals
+        bounds = [*quote.starts, len(quote.cased)]
+        for start, end in pairwise(bounds):
+            here, there = quote.cased[start:end], theirs[start:end]
+            if here != there and here.lower() in _OTHER_WORDS and here.isupper() != there.isupper():
+                return False
+        return True
+
+
+def _gap(word: str, inside: int) -> str:
+    """What a word has between the ``inside``-th character that squeezing keeps, and the next."""
+    lengths = [len(squeeze(word[:end])) for end in range(len(word) + 1)]
+    first = next(end for end, length in enumerate(lengths) if length >= inside)
+    last = max((end for end, length in enumerate(lengths) if length <= inside), default=first)
+    return word[first : max(first, last)]

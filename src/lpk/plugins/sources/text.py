@@ -1,0 +1,156 @@
+"""Markdown and plain text files, with page marks if they have any.
+
+A page ends at a form feed, or begins at a line that is ``<!-- page 3 -->``, ``[page 3]`` or ``--- page 3 ---``; without
+marks all is page 1. Headings of Markdown are sections. Links and images keep their words and lose their addresses, for no
+reader of the page sees them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from lpk import hookimpl
+from lpk.core.contracts import Component, Options
+from lpk.core.errors import UsageError
+from lpk.core.evidence.contracts import Source
+from lpk.core.evidence.fulltext import FullText
+from lpk.core.evidence.lines import Line, Outline, Run
+from lpk.core.evidence.records import Direction, PaperVersion
+
+RECIPE: Final = "lines 1"
+_PAGE = re.compile(
+    r"\s*(?:<!--\s*page\s+(\d{1,6})\s*-->|\[page\s+(\d{1,6})\]|-{3,}\s*page\s+(\d{1,6})\s*-{3,})\s*", re.I
+)
+_HEADING = re.compile(r" {0,3}(#{1,6})\s+(.+?)\s*#*\s*")
+_UNSEEN = (
+    (re.compile(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)"), r"\1"),
+    (re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>"), " "),
+)
+
+
+class TextOptions(Options):
+    path: str = Field("", description="a text or Markdown file, or a folder of them, that are offered as papers")
+    megabytes: int = Field(32, ge=1, description="the largest file that is read")
+
+
+class TextSource(Source[TextOptions]):
+    reads = (".md", ".txt")
+
+    def find(self, direction: Direction) -> Iterator[PaperVersion]:
+        for file in self._files():
+            yield PaperVersion(paper=_paper_id(file), title=_title(file), note=str(file), source=self.name)
+
+    def versions(self, paper: str) -> Sequence[PaperVersion]:
+        return [version for version in self.find(Direction(id="any", title="any")) if version.paper == paper]
+
+    def fetch(self, version: PaperVersion, into: Path) -> Path | None:
+        for file in self._files():
+            if _paper_id(file) == version.paper:
+                return Path(shutil.copyfile(file, into / file.name))
+        return None
+
+    def _files(self) -> list[Path]:
+        if not self.options.path:
+            raise UsageError("source text: say which files with -O path=FILE_OR_FOLDER")
+        path = Path(self.options.path)
+        if path.is_dir():
+            return sorted(file for file in path.rglob("*") if file.suffix.lower() in self.reads and file.is_file())
+        if not path.is_file():
+            raise UsageError(f"source text: {path}: no such file or folder")
+        return [path]
+
+    def read(self, file: Path) -> FullText:
+        data = self._bytes(file)
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{file}: not UTF-8: byte {error.start} is 0x{data[error.start]:02x}; convert it first"
+            ) from None
+        if "\0" in text:
+            raise UsageError(f"{file}: no text: it has a byte that is zero")
+        if not text.strip():
+            raise UsageError(f"{file}: the file is empty")
+        markdown = file.suffix.lower() == ".md"
+        lines, outline, pages = _parsed(text, markdown)
+        return FullText(
+            sha256=hashlib.sha256(data).hexdigest(),
+            media="text/markdown" if markdown else "text/plain",
+            reader=f"text ({RECIPE})",
+            pages=pages,
+            lines=tuple(lines),
+            outline=tuple(outline),
+        )
+
+    def _bytes(self, file: Path) -> bytes:
+        try:
+            size = file.stat().st_size
+            if size > self.options.megabytes << 20:
+                raise UsageError(
+                    f"{file}: {size >> 20} MB; the limit is {self.options.megabytes} MB (option megabytes)"
+                )
+            return file.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{file}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _parsed(text: str, markdown: bool) -> tuple[list[Line], list[Outline], int]:
+    """Lines, headings and the number of pages. Blocks are parted by empty lines."""
+    lines: list[Line] = []
+    outline: list[Outline] = []
+    page, last, block, fenced = 1, 1, 0, False
+    for nth, sheet in enumerate(text.split("\f")):
+        page += nth > 0
+        for raw in sheet.splitlines():
+            if mark := _PAGE.fullmatch(raw):
+                page = int(next(filter(None, mark.groups())))
+                block += 1
+                continue
+            last, block = max(last, page), block + (not raw.strip())
+            if not raw.strip():
+                continue
+            fenced ^= markdown and raw.lstrip().startswith("```")
+            heading = _HEADING.fullmatch(raw) if markdown and not fenced else None
+            seen = heading[2] if heading else raw
+            for pattern, with_ in _UNSEEN if markdown and not fenced else ():
+                seen = pattern.sub(with_, seen)
+            if heading:
+                block += 1
+                outline.append(Outline(len(heading[1]), seen, page, len(lines)))
+            if seen.strip():
+                lines.append(Line(page, block, (Run(seen),)))
+            block += bool(heading)
+    return lines, outline, last
+
+
+def _title(file: Path) -> str:
+    """The first heading, else the name of the file."""
+    try:
+        for line in file.read_text(encoding="utf-8", errors="replace")[:20_000].splitlines():
+            if heading := _HEADING.fullmatch(line):
+                return heading[2]
+    except OSError:
+        pass
+    return file.stem.replace("_", " ").replace("-", " ").strip() or file.name
+
+
+def _paper_id(file: Path) -> str:
+    name = "".join(char if char.isascii() and char.isalnum() else "-" for char in file.stem).strip("-")
+    return f"local:{name or hashlib.sha256(file.name.encode()).hexdigest()[:12]}"
+
+
+@hookimpl
+def lpk_sources() -> Iterable[Component]:
+    yield Component(
+        "text",
+        "Markdown and plain text files, with page marks",
+        f"{__name__}:TextSource",
+        options=TextOptions,
+    )
