@@ -62,16 +62,28 @@ def supported_records() -> list[Record]:
             facets={"object": "LLMs", "intervention": "depth pruning"},
         ),
         Document(
-            paper="arxiv:2401.00001", version="v1", sha256=SHA, file=f"{SHA[:16]}.md", media="text/markdown", pages=5,
-            text_sha256=SHA, reader="lpk/text 1",
-        ),  # fmt: skip
+            paper="arxiv:2401.00001",
+            version="v1",
+            sha256=SHA,
+            file=f"{SHA[:16]}.md",
+            media="text/markdown",
+            pages=5,
+            text_sha256=SHA,
+            reader="lpk/text 1",
+        ),
         Claim(id="c-1", text="Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", questions=("RQ1",)),
         Row(id="r-1", claim="c-1", paper="arxiv:2401.00001", version="v1", quote=QUOTE),
         Verification(
-            row="r-1", verdict="verified", document=SHA, page=3, page_end=3, section="4 Results",
-            checker="lpk 0.1.0", policy=policy.hash,
-        ),  # fmt: skip
-    ]  # fmt: skip
+            row="r-1",
+            verdict="verified",
+            document=SHA,
+            page=3,
+            page_end=3,
+            section="4 Results",
+            checker="lpk 0.1.0",
+            policy=policy.hash,
+        ),
+    ]
 
 
 def snapshot(

@@ -46,13 +46,13 @@ if TYPE_CHECKING:
 #: The layout that this lpk writes; a ledger with a higher one is a newer lpk's.
 FORMAT = 1
 
-_IGNORED = """\
+IGNORED = """\
 # Full texts are found again by their hash; few may be passed on.
 papers/*.pdf
 .*.lock
 .*.partial
 """
-_ATTRIBUTES = "# Two branches both append: keep the lines of both.\nevents.jsonl merge=union -text\n"
+ATTRIBUTES = "# Two branches both append: keep the lines of both.\nevents.jsonl merge=union -text\n"
 
 
 @dataclass(frozen=True)
@@ -303,8 +303,8 @@ class Ledger:
         except UsageError:
             (folder / "ledger.toml").unlink()
             raise
-        write_text(folder / ".gitignore", _IGNORED)
-        write_text(folder / ".gitattributes", _ATTRIBUTES)
+        write_text(folder / ".gitignore", IGNORED)
+        write_text(folder / ".gitattributes", ATTRIBUTES)
         ledger.write([Beginning(direction=ledger.direction.id)])
         return ledger
 

@@ -85,8 +85,8 @@ def _taken_back(ledger: Snapshot, row: Row) -> str:
 def _outdated(ledger: Snapshot, row: Row, found: Verification) -> str:
     """Why what was found may not hold any more: another file, or a newer version."""
     document, paper = ledger.document(row), ledger.papers.get(row.paper)
-    if document and found.document and document.sha256 != found.document:
-        return "the document has changed since it was checked"
+    if found.verdict is not Verdict.UNVERIFIABLE and (document is None or document.sha256 != found.document):
+        return "the document has changed since it was checked" if document else "no document of it was read"
     if paper and paper.versions and paper.latest.number > int(row.version[1:] or 0 if row.version else 0):
         return f"{paper.latest.version} is out; the quote is from {row.version or 'an unnumbered version'}"
     return ""
