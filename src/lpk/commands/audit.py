@@ -14,7 +14,7 @@ from lpk.core.errors import UsageError, did_you_mean
 from lpk.core.registry import installed
 
 if TYPE_CHECKING:
-    from lpk.core.evidence.audit import Audit, Examined, Tested
+    from lpk.core.evidence.audit import Audit, Examined, MutationScore
     from lpk.core.evidence.contracts import Rule
 
 #: Findings of a rule that the summary prints.
@@ -91,7 +91,7 @@ def _list(rules: Sequence[Rule[Any]], as_json: bool) -> None:
     table(("RULE", "ROUND", "SEVERITY", "WHAT MUST HOLD", "PLUGIN"), rows)
 
 
-def _show(folder: Path, found: Audit, tested: Tested, written: Sequence[Path]) -> None:
+def _show(folder: Path, found: Audit, tested: MutationScore, written: Sequence[Path]) -> None:
     """The gate, the rounds, and what to do, the worst first."""
     from lpk.core.evidence import report
     from lpk.core.evidence.audit import ROUNDS

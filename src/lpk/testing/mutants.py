@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from lpk.core.evidence.audit import Tested, audit
+from lpk.core.evidence.audit import MutationScore, audit
 from lpk.core.evidence.contracts import Rule
 from lpk.core.evidence.events import Event
 from lpk.core.evidence.fulltext import FullText
@@ -109,9 +109,9 @@ class Material:
             raise AssertionError(f"{name} does not have {old!r}")
         return replace(self, artifacts={**self.artifacts, name: self.artifacts[name].replace(old, new)})
 
-    def said(self, text: str) -> Material:
-        """With a paragraph more before the draft's conclusion."""
-        return self.written("## Conclusion", f"{text}\n\n## Conclusion")
+    def said(self, text: str, heading: str = "## Conclusion") -> Material:
+        """With a paragraph more in the draft, before this heading."""
+        return self.written(heading, f"{text}\n\n{heading}")
 
     def tampered(self, how: Callable[[list[Event]], list[Event]]) -> Material:
         """With other events."""
@@ -669,7 +669,7 @@ def mutants_hash() -> str:
     return digest([clean().digest(), [[each.rule, each.what, each.make(clean()).digest()] for each in MUTANTS]])
 
 
-def try_rules(rules: Iterable[Rule[Any]]) -> Tested:
+def try_rules(rules: Iterable[Rule[Any]]) -> MutationScore:
     """Which mutants the rules find, and whether they find anything in the clean ledger."""
     by_id = {rule.id: rule for rule in rules}
     made: dict[str, int] = {}
@@ -685,4 +685,4 @@ def try_rules(rules: Iterable[Rule[Any]]) -> Tested:
     for examined in whole.rules:
         alarms += [f"{examined.rule}: {found.message}" for found in examined.findings]
         blind += [examined.rule] if not examined.count else []
-    return Tested(made, tuple(survived), tuple(alarms), tuple(blind), mutants_hash())
+    return MutationScore(made, tuple(survived), tuple(alarms), tuple(blind), mutants_hash())

@@ -60,7 +60,7 @@ class Examined:
 
 
 @dataclass(frozen=True)
-class Tested:
+class MutationScore:
     """What the rules were tested with: mutants of a ledger in which nothing is wrong (``lpk.testing.mutants``).
 
     Attributes:

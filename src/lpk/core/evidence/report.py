@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from lpk import __version__
-from lpk.core.evidence.audit import ROUNDS, Audit, Examined, Tested
-from lpk.core.evidence.contracts import Finding
+from lpk.core.evidence.audit import ROUNDS, Audit, Examined, MutationScore
+from lpk.core.evidence.contracts import Finding, Rule
 from lpk.core.evidence.ledger import Ledger
 from lpk.core.files import write_text
 
@@ -24,7 +24,7 @@ LISTED: Final = 20
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 
-def write(ledger: Ledger, audit: Audit, tested: Tested) -> list[Path]:
+def write(ledger: Ledger, audit: Audit, tested: MutationScore) -> list[Path]:
     """Write every report into the ledger; one that says the same is left alone."""
     lines = event_lines(ledger.log.path.read_text(encoding="utf-8"))
     written = []
@@ -36,7 +36,7 @@ def write(ledger: Ledger, audit: Audit, tested: Tested) -> list[Path]:
     return written
 
 
-def files(audit: Audit, tested: Tested, lines: Mapping[str, int] | None = None) -> dict[str, str]:
+def files(audit: Audit, tested: MutationScore, lines: Mapping[str, int] | None = None) -> dict[str, str]:
     """Every report: file name -> text.
 
     Args:
@@ -64,7 +64,7 @@ def why(audit: Audit) -> list[str]:
     return [f"{rule.rule}: {times(len(rule.findings), 'finding')}; {_lower(rule.title)}" for rule in blocking]
 
 
-def as_json(audit: Audit, tested: Tested) -> dict[str, Any]:
+def as_json(audit: Audit, tested: MutationScore) -> dict[str, Any]:
     """The report as JSON values."""
     return {
         "format": 1,
@@ -94,7 +94,7 @@ def as_json(audit: Audit, tested: Tested) -> dict[str, Any]:
     }
 
 
-def _rule(rule: Examined, tested: Tested) -> dict[str, Any]:
+def _rule(rule: Examined, tested: MutationScore) -> dict[str, Any]:
     return {
         "rule": rule.rule,
         "plugin": rule.plugin,
@@ -117,7 +117,7 @@ def verdict(rules: Iterable[Examined]) -> str:
 # Markdown ------------------------------------------------------------------------------------------------------------
 
 
-def markdown(audit: Audit, tested: Tested) -> str:
+def markdown(audit: Audit, tested: MutationScore) -> str:
     """The report for people."""
     counts = counted(audit)
     said = [
@@ -144,7 +144,7 @@ def markdown(audit: Audit, tested: Tested) -> str:
     return "\n".join(said) + "\n"
 
 
-def _round(number: int, rules: list[Examined], tested: Tested) -> list[str]:
+def _round(number: int, rules: list[Examined], tested: MutationScore) -> list[str]:
     said = [
         f"## Round {number}: {ROUNDS.get(number, 'Plugins')}: {verdict(rules)}",
         "",
@@ -257,7 +257,7 @@ def counted(audit: Audit) -> dict[str, int]:
     }
 
 
-def _killed(rule: str, tested: Tested) -> str:
+def _killed(rule: str, tested: MutationScore) -> str:
     made = tested.made.get(rule, 0)
     lost = sum(each.startswith(f"{rule}: ") for each in tested.survived)
     return f"{made - lost}/{made}" if made else "none"
@@ -284,3 +284,17 @@ def _lower(text: str) -> str:
         if text[1:2].isupper() or text.split(maxsplit=1)[0].endswith((".csv", ".md"))
         else text[:1].lower() + text[1:]
     )
+
+
+def rules_table(rules: Iterable[Rule[Any]]) -> str:
+    """What each rule is about, for the documentation."""
+    said: list[str] = []
+    number = 0
+    for rule in rules:
+        if rule.round != number:
+            number = rule.round
+            said += ["", f"### Round {number}: {ROUNDS.get(number, 'Plugins')}", ""]
+            said += ["| Rule | Severity | What must hold | To mend |", "|---|---|---|---|"]
+        severity = rule.severity + (", must look at something" if rule.required else "")
+        said.append("| " + " | ".join(_escaped(cell) for cell in (rule.id, severity, rule.title, rule.remedy)) + " |")
+    return "\n".join([*said[1:], ""])

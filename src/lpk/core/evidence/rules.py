@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -123,6 +124,11 @@ def events(ledger: Snapshot) -> Mapping[str, Event]:
 def draft(ledger: Snapshot) -> Sequence[Passage]:
     """The draft's passages, code apart."""
     return tuple(passage for passage in passages(ledger.artifacts.get(DRAFT, "")) if passage.kind != "code")
+
+
+def of_references(passage: Passage) -> bool:
+    """Whether it is in the list of references."""
+    return bool(re.match(r"[\W\d]*(?:references|bibliography)", passage.section, re.I))
 
 
 def place(passage: Passage) -> str:

@@ -21,6 +21,7 @@ from lpk.core.evidence.rules import (
     Wrong,
     claims,
     draft,
+    of_references,
     offered,
     place,
     rows,
@@ -228,7 +229,7 @@ class StatedAsTheyStand(OfDraft):
 
 
 class NoneContested(OfClaims):
-    id, round = "R-CONTRA-1", 6
+    id, round, required = "R-CONTRA-1", 6, True
     title = "No verified quote speaks against a claim that is still made"
     remedy = "Restate the claim so that both quotes bear it out, or withdraw it."
 
@@ -263,7 +264,7 @@ class DraftAgrees(OfDraft):
     remedy = "Find out which is right; state the condition under which each holds."
 
     def concerns(self, ledger: Snapshot, passage: Passage) -> bool:
-        return passage.kind in ("prose", "item")
+        return passage.kind in ("prose", "item") and not of_references(passage)
 
     def wrong(self, ledger: Snapshot, passage: Passage) -> Wrong:
         mine = split(passage.text)

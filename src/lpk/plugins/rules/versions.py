@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from lpk import hookimpl
@@ -10,7 +9,7 @@ from lpk.core.contracts import Component
 from lpk.core.evidence.ledger import Paper, Snapshot
 from lpk.core.evidence.prose import Passage, squeezed
 from lpk.core.evidence.records import PaperVersion, Row
-from lpk.core.evidence.rules import OfDraft, OfPapers, OfRows, Wrong, offered, papers_named
+from lpk.core.evidence.rules import OfDraft, OfPapers, OfRows, Wrong, of_references, offered, papers_named
 
 
 class Newest(OfRows):
@@ -89,9 +88,7 @@ class Referenced(OfDraft):
     remedy = "Render the references from the ledger (lpk draft); never type them."
 
     def concerns(self, ledger: Snapshot, passage: Passage) -> bool:
-        return passage.kind != "heading" and bool(
-            re.match(r"[\W\d]*(?:references|bibliography)", passage.section, re.I)
-        )
+        return passage.kind != "heading" and of_references(passage)
 
     def wrong(self, ledger: Snapshot, passage: Passage) -> Wrong:
         for paper in papers_named(ledger, passage.text):
