@@ -18,9 +18,14 @@ _PAPER = re.compile(r"[a-z][a-z0-9-]*:[A-Za-z0-9](?:[A-Za-z0-9._()/;:<>-]*[A-Za-
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+#: A DOI may be as long as it likes; a file's name may not.
+_LONGEST = 200
+
+
 def _paper_id(value: str) -> str:
-    if not _PAPER.fullmatch(value) or ".." in value or "//" in value:
-        raise ValueError(f"{value!r} is no paper id; it is like arxiv:2604.24938, doi:10.1000/182 or local:my-notes")
+    if len(value) > _LONGEST or not _PAPER.fullmatch(value) or ".." in value or "//" in value:
+        shown = value if len(value) <= 60 else f"{value[:60]}..."
+        raise ValueError(f"{shown!r} is no paper id; it is like arxiv:2604.24938, doi:10.1000/182 or local:my-notes")
     return value
 
 

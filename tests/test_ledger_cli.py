@@ -1,0 +1,231 @@
+"""``lpk ledger`` through its real door: from nothing to a supported claim, and every wrong turn in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PAPER = """# Depth pruning of small language models
+
+## 1 Introduction
+
+Large language models are deep, and deep models are slow. We ask which layers can go.
+
+<!-- page 2 -->
+
+## 2 Results
+
+Removing 4 of 30 layers raises the perplexity of SmolLM2 from 30.4 to 52.1 on held-out text. The accuracy on PIQA
+does not fall by more than 2.5 points. These results may depend on the calibration data.
+
+## 3 Conclusion
+
+Search algorithms tend to agree under one objective.
+"""
+QUOTE = "Removing 4 of 30 layers raises the perplexity of SmolLM2 from 30.4 to 52.1 on held-out text."
+BIB = """@article{made2024,
+  title = {Depth pruning of small language models},
+  author = {Lovelace, Ada and Turing, Alan},
+  year = {2024},
+  eprint = {2401.00001v1},
+  archivePrefix = {arXiv},
+  abstract = {We study depth pruning of language models.},
+}
+"""
+
+
+def lpk(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "lpk", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LPK_AUTHOR": "Ada"},
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    if code == 2:
+        assert done.stdout == ""
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A ledger with one paper, screened in and read."""
+    (tmp_path / "paper.md").write_text(PAPER, encoding="utf-8")
+    (tmp_path / "papers.bib").write_text(BIB, encoding="utf-8")
+    lpk(
+        "ledger", "init", "layers", "--title", "Layer redundancy", "--keyword", "layer pruning",
+        "--facet", "object=language model,LLM", "--question", "How much does removing layers cost?", cwd=tmp_path,
+    )  # fmt: skip
+    ledger = tmp_path / "layers"
+    found = lpk("ledger", "collect", "--source", "bibtex", "-O", "path=../papers.bib", cwd=ledger)
+    assert "1 found by bibtex: 1 new" in found.stdout
+    assert "0 new, 0 newer versions, 0 changed, 1 known" in lpk(
+        "ledger", "collect", "--source", "bibtex", "-O", "path=../papers.bib", cwd=ledger
+    ).stdout  # fmt: skip
+    assert "1 of 1 papers wait for a decision" in lpk("ledger", "screen", cwd=ledger).stdout
+    lpk("ledger", "screen", "arxiv:2401.00001", "include", "--reason", "in-scope", cwd=ledger)
+    assert "2 pages" in lpk("ledger", "read", "arxiv:2401.00001", "../paper.md", cwd=ledger).stdout
+    return ledger
+
+
+def status_of(folder: Path) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(lpk("ledger", "status", "--json", cwd=folder).stdout)
+    return said
+
+
+def add(folder: Path, text: str, quote: str, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    return lpk("ledger", "claim", text, "--paper", "arxiv:2401", "--quote", quote, *more, cwd=folder, code=code)
+
+
+def test_from_a_paper_to_a_supported_claim(folder: Path) -> None:
+    add(
+        folder,
+        "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.",
+        QUOTE,
+        "--question",
+        "RQ1",
+        "--id",
+        "c-a",
+    )
+    assert status_of(folder)["claims"]["c-a"]["status"] == "linked"
+    assert "1 of 1 quotes found" in lpk("ledger", "verify", cwd=folder).stdout
+    said = status_of(folder)
+    assert said["claims"]["c-a"]["status"] == "supported"
+    lpk("ledger", "verify", cwd=folder)
+    assert status_of(folder)["events"] == said["events"]  # nothing new was found, so nothing was written
+    told = lpk("ledger", "explain", "c-a", cwd=folder).stdout
+    assert "supported" in told
+    assert "page 2, section 2" in told
+
+
+@pytest.mark.parametrize(
+    ("quote", "verdict"),
+    [
+        (QUOTE.replace("52.1", "51.2"), "altered"),
+        (QUOTE.replace("raises", "lowers"), "altered"),
+        ("The accuracy on PIQA does fall by more than 2.5 points.", "altered"),
+        ("We show that twelve layers of a llama can be removed at no cost at all.", "not-found"),
+        ("perplexity", "too-short"),
+    ],
+)
+def test_what_is_not_in_the_paper_is_rejected(folder: Path, quote: str, verdict: str) -> None:
+    add(folder, "A claim about layers.", quote, "--id", "c-a")
+    done = lpk("ledger", "verify", "--json", cwd=folder, code=1)
+    (found,) = json.loads(done.stdout)
+    assert (found["verdict"], found["status"]) == (verdict, "rejected")
+    assert status_of(folder)["claims"]["c-a"]["status"] == "rejected"
+
+
+def test_a_claim_that_says_more_than_its_quote_is_not_supported(folder: Path) -> None:
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 53.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    found = status_of(folder)["claims"]["c-a"]
+    assert found["status"] == "located"
+    assert "number" in found["why"]
+
+
+def test_an_abstract_is_no_support(folder: Path) -> None:
+    add(folder, "Depth pruning is studied.", "We study depth pruning of language models.", "--abstract", "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    assert status_of(folder)["claims"]["c-a"]["status"] == "preliminary-linked"
+
+
+def test_a_newer_version_makes_stale(folder: Path) -> None:
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    newer = BIB.replace("2401.00001v1", "2401.00001v2").replace("Depth pruning of small", "Rethinking depth pruning of")
+    (folder.parent / "newer.bib").write_text(newer, encoding="utf-8")
+    found = lpk("ledger", "collect", "--source", "bibtex", "-O", "path=../newer.bib", cwd=folder)
+    assert "1 newer versions" in found.stdout
+    claim = status_of(folder)["claims"]["c-a"]
+    assert claim["status"] == "stale"
+    assert "v2 is out" in claim["why"]
+    assert "v1 -> v2, title:" in lpk("ledger", "explain", "arxiv:2401.00001", cwd=folder).stdout
+
+
+def test_withdrawing_keeps_the_history(folder: Path) -> None:
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    before = (folder / "events.jsonl").read_text(encoding="utf-8")
+    lpk("ledger", "withdraw", "c-a", "--reason", "stated twice", cwd=folder)
+    assert status_of(folder)["claims"]["c-a"] == {"status": "withdrawn", "why": "stated twice"}
+    assert (folder / "events.jsonl").read_text(encoding="utf-8").startswith(before)
+
+
+def test_a_file_that_changed_is_not_trusted(folder: Path) -> None:
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    (document,) = (folder / "papers").iterdir()
+    document.write_text(document.read_text(encoding="utf-8").replace("52.1", "52.2"), encoding="utf-8")
+    (found,) = json.loads(lpk("ledger", "verify", "--json", cwd=folder, code=1).stdout)
+    assert found["verdict"] == "unverifiable"
+    assert "changed" in found["reason"]
+
+
+def test_every_artifact(folder: Path) -> None:
+    add(
+        folder,
+        "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.",
+        QUOTE,
+        "--id",
+        "c-a",
+        "--question",
+        "RQ1",
+    )
+    lpk("ledger", "verify", cwd=folder)
+    from lpk.core.evidence.artifacts import RENDERED
+
+    lpk("ledger", "export", cwd=folder)
+    first = {name: (folder / name).read_bytes() for name in RENDERED if (folder / name).exists()}
+    assert set(RENDERED) - set(first) <= {"paper/proof.json"}
+    lpk("ledger", "export", cwd=folder)
+    assert {name: (folder / name).read_bytes() for name in first} == first
+    proved = lpk("prove", cwd=folder)
+    assert "1 of 1" in proved.stdout
+    assert json.loads((folder / "paper" / "proof.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["status"], "holds no ledger; make one with: lpk ledger init"),
+        (["init", "layers"], "layers holds a ledger already"),
+        (["init", "other", "--facet", "object"], "write NAME=WORD,WORD"),
+        (["claim", "A claim.", "--ledger", "layers"], "a claim needs a quote"),
+        (["claim", "A claim.", "--paper", "arxiv:2401", "--ledger", "layers"], "a row needs a quote"),
+        (["claim", "A.", "--paper", "arxiv:2401", "--quote", " ", "--ledger", "layers"], "a row needs a quote"),
+        (["claim", "A.", "--paper", "arxiv:9", "--quote", "b", "--ledger", "layers"], "has no paper 'arxiv:9'"),
+        (["claim", "A.", "--id", "../x", "--candidate", "--ledger", "layers"], "claim"),
+        (["claim", "A.", "--question", "RQ7", "--candidate", "--ledger", "layers"], "no research question 'RQ7'"),
+        (["read", "arxiv:2401.00001", "nothing.pdf", "--ledger", "layers"], "nothing.pdf"),
+        (["read", "arxiv:2401.00001", "paper.md", "--version", "v7", "--ledger", "layers"], "has no version v7"),
+        (["screen", "arxiv:2401.00001", "include", "--ledger", "layers"], "say what and why"),
+        (["screen", "doi:10.1/x", "include", "--reason", "x", "--ledger", "layers"], "has no paper 'doi:10.1/x'"),
+        (["verify", "--ledger", "layers"], "there is no row to look up"),
+        (["withdraw", "c-9", "--reason", "x", "--ledger", "layers"], "has no claim, row or paper 'c-9'"),
+        (["check", "all", "--study", ".", "--ledger", "layers"], "no claim carries a check"),
+        (["collect", "--source", "telepathy", "--ledger", "layers"], "no source 'telepathy'"),
+        (["collect", "--source", "bibtex", "-O", "path", "--ledger", "layers"], "write KEY=VALUE"),
+        (["collect", "--paper", "arxiv:../../etc/passwd", "--ledger", "layers"], "arxiv"),
+    ],
+)
+def test_wrong_turns_are_told_in_a_line(folder: Path, arguments: list[str], said: str) -> None:
+    before = (folder / "events.jsonl").read_bytes()
+    assert said in lpk("ledger", *arguments, cwd=folder.parent, code=2).stderr
+    assert (folder / "events.jsonl").read_bytes() == before
+
+
+def test_a_paper_in_latin_1_is_told(folder: Path) -> None:
+    (folder.parent / "latin.md").write_bytes("Prüfung".encode("latin-1"))
+    done = lpk("ledger", "read", "arxiv:2401.00001", "latin.md", "--ledger", "layers", cwd=folder.parent, code=2)
+    assert "latin.md" in done.stderr
+    assert "UTF-8" in done.stderr
