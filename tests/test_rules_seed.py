@@ -14,7 +14,7 @@ from lpk.core.evidence.conflicts import conflict, denied
 from lpk.core.evidence.ledger import Ledger
 from lpk.core.evidence.records import Claim, Row
 from lpk.core.registry import installed
-from lpk.testing.mutants import A, MUTANTS, clean
+from lpk.testing.mutants import MUTANTS, A, clean
 
 SEED = Path(__file__).parent / "data" / "seed-ledger"
 

@@ -39,6 +39,7 @@ def audit(folder: Path | None, only: Sequence[str], listing: bool, dry_run: bool
     from lpk.core.evidence.audit import audit as run
     from lpk.core.evidence.audit import full_audit, rules
     from lpk.core.evidence.ledger import Ledger
+    from lpk.core.evidence.work import snapshot
     from lpk.testing.mutants import try_rules
 
     registry = installed()
@@ -47,7 +48,7 @@ def audit(folder: Path | None, only: Sequence[str], listing: bool, dry_run: bool
         _list(chosen, as_json)
         return 0
     ledger = Ledger(_folder(folder))
-    now = ledger.snapshot()
+    now = snapshot(ledger, registry)
     found = run(now, chosen) if only else full_audit(now, registry)
     tested = try_rules(chosen)
     written = []

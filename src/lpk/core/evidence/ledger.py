@@ -147,8 +147,8 @@ class Snapshot:
             artifacts: see the class.
         """
         self.direction, self.policy, self.events = direction, policy, tuple(events)
-        self.texts: Mapping[str, FullText] = texts or {}
-        self.artifacts: Mapping[str, str] = artifacts or {}
+        self.texts: Mapping[str, FullText] = {} if texts is None else texts
+        self.artifacts: Mapping[str, str] = {} if artifacts is None else artifacts
         self.papers: dict[str, Paper] = {}
         self.claims: dict[str, Claim] = {}
         self.rows: dict[str, Row] = {}

@@ -154,6 +154,7 @@ class Texts(Mapping[str, FullText]):
     def __init__(self, ledger: Ledger, registry: Registry) -> None:
         self._folder, self._registry = ledger.papers, registry
         self._read: dict[str, FullText | None] = {}
+        self._files: dict[str, str] = {}
 
     def of(self, snapshot: Snapshot) -> Texts:
         """Know the documents of a snapshot."""
