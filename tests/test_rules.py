@@ -22,6 +22,7 @@ from lpk.core.evidence.contracts import Finding, Rule
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.evidence.policy import Policy
 from lpk.core.registry import Registry, installed
+from lpk.testing import checks
 from lpk.testing.mutants import MUTANTS, Material, Mutant, clean, try_rules
 
 ROOT = Path(__file__).parent.parent
@@ -126,7 +127,26 @@ def test_harmless_sentences_raise_no_alarm(text: str) -> None:
     assert [(rule.rule, finding.message) for rule in found.rules for finding in rule.findings] == []
 
 
-WORDS = ["layers", "removing", "keeps", "lowers", "raises", "of", "the", "4", "8", "50%", "2.1", "SmolLM2", "accuracy", "perplexity", "not", "at", "under", "when"]
+WORDS = [
+    "layers",
+    "removing",
+    "keeps",
+    "lowers",
+    "raises",
+    "of",
+    "the",
+    "4",
+    "8",
+    "50%",
+    "2.1",
+    "SmolLM2",
+    "accuracy",
+    "perplexity",
+    "not",
+    "at",
+    "under",
+    "when",
+]
 
 
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join))
@@ -178,6 +198,42 @@ def test_what_the_audit_said_before_does_not_change_what_it_says() -> None:
         clean(), artifacts={**clean().artifacts, "audit_report.json": '{"gate": "blocked"}', "audit_report.md": "fail"}
     )
     assert audit(reported.snapshot(), list(RULES.values())).ready
+
+
+# -- the conformance kit ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_conformance(code: str) -> None:
+    for check in checks("rule", f"lpk/{code.lower()}"):
+        if check.name != "import-is-light":  # once for each module, below
+            check()
+
+
+@pytest.mark.parametrize("module", sorted({type(rule).__module__ for rule in RULES.values()}))
+def test_importing_rules_is_light(module: str) -> None:
+    code = next(rule.id for rule in RULES.values() if type(rule).__module__ == module)
+    next(check for check in checks("rule", code.lower()) if check.name == "import-is-light")()
+
+
+BROKEN = {
+    "says-what-it-is": ("X-FOO-1", "remedy", "", "it does not say its remedy"),
+    "examines-every-ledger": ("X-FOO-1", "", "yield 'foo'", "no Finding"),
+    "no-false-alarm": ("X-FOO-1", "", "yield Finding('foo', (subject,))", "nothing is wrong: foo"),
+}
+
+
+@pytest.mark.parametrize("promise", BROKEN)
+def test_the_kit_finds_what_is_broken(promise: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, without, body, why = BROKEN[promise]
+    registry = stranger(tmp_path, f"broken_{promise.replace('-', '_')}", code, body or "return iter(())")
+    if without:
+        rule = registry.find("rule", "mine").create()
+        monkeypatch.setattr(type(rule), without, " ")
+    (check,) = [each for each in checks("rule", "mine", registry) if each.name == promise]
+    with pytest.raises(AssertionError, match=why):
+        check()
 
 
 # -- the gate ---------------------------------------------------------------------------------------------------------

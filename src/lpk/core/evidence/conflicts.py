@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 
 from lpk.core.evidence.vocabulary import word_set
 
@@ -103,6 +105,23 @@ def conflict(one: str, other: str) -> str:
         if a.sign == b.sign and a.outcomes and b.outcomes and Counter(a.outcomes) != Counter(b.outcomes):
             return f"number: {', '.join(a.outcomes)} against {', '.join(b.outcomes)}"
     return _beyond(one, other) or _beyond(other, one) or _explored(one, other) or _explored(other, one)
+
+
+def conflicts(statements: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Every pair that cannot both hold, by their places, the earlier one first; and why.
+
+    Only statements of the same words, and those that speak of a limit or of the unexplored, are laid beside others.
+    """
+    alike: dict[frozenset[str], list[int]] = {}
+    special: list[int] = []
+    for at, text in enumerate(statements):
+        alike.setdefault(read(text).content, []).append(at)
+        if _LIMIT.search(text) or _UNEXPLORED.match(text):
+            special.append(at)
+    pairs = {pair for same in alike.values() for pair in combinations(same, 2)}
+    pairs |= {(min(at, other), max(at, other)) for at in special for other in range(len(statements)) if other != at}
+    found = ((at, other, conflict(statements[at], statements[other])) for at, other in sorted(pairs))
+    return [each for each in found if each[2]]
 
 
 _LIMIT = re.compile(r"\b(?:at most|no more than|not more than|up to|a maximum of) (\d+) (?:of|out of) (\d+)", re.I)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
@@ -156,15 +157,24 @@ class OneStatementOneClaim(OfClaims):
     remedy = "Withdraw the younger of the two."
 
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        mine = squeezed(ledger.claims[subject].text)
-        for other in claims(ledger):
-            if other.id < subject and squeezed(other.text) == mine:
-                yield Finding(f"claims {other.id} and {subject} say the same", (other.id, subject))
+        first = _statements(ledger)[squeezed(ledger.claims[subject].text)]
+        if first != subject:
+            yield Finding(f"claims {first} and {subject} say the same", (first, subject))
         seen: dict[tuple[str, str, str], str] = {}
         for row in rows(ledger):
-            key = (row.paper, row.version, squeezed(row.quote))
-            if row.claim == subject and seen.setdefault(key, row.id) != row.id and row.quote:
-                yield Finding(f"rows {seen[key]} and {row.id} are one quote for one claim", (seen[key], row.id))
+            if row.claim == subject and row.quote:
+                key = (row.paper, row.version, squeezed(row.quote))
+                if seen.setdefault(key, row.id) != row.id:
+                    yield Finding(f"rows {seen[key]} and {row.id} are one quote for one claim", (seen[key], row.id))
+
+
+@lru_cache(maxsize=2)
+def _statements(ledger: Snapshot) -> dict[str, str]:
+    """Text of a claim, squeezed -> the first claim that has it."""
+    found: dict[str, str] = {}
+    for claim in claims(ledger):
+        found.setdefault(squeezed(claim.text), claim.id)
+    return found
 
 
 class OneDirection(EachRule):

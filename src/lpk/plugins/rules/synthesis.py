@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
-from lpk.core.evidence.conflicts import conflict, denied, is_trend
+from lpk.core.evidence.conflicts import conflicts, denied, is_trend
 from lpk.core.evidence.contracts import Finding, Rule
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.evidence.prose import Passage, split
@@ -23,6 +24,7 @@ from lpk.core.evidence.rules import (
     draft,
     of_references,
     offered,
+    papers_named,
     place,
     rows,
     rows_verified,
@@ -169,7 +171,7 @@ class CountsNamed(OfDraft):
         return bool(_FLAGGED.search(passage.text))
 
     def wrong(self, ledger: Snapshot, passage: Passage) -> Wrong:
-        named = [name for name in (*ledger.rows, *ledger.claims, *ledger.papers) if _has_word(passage.text, name)]
+        named = [*_named(passage.text, {**ledger.rows, **ledger.claims}), *papers_named(ledger, passage.text)]
         for number, what in _FLAGGED.findall(passage.text):
             if int(number) > len(named):
                 yield f"{number} {what} are flagged, and {len(named)} named; which, and by which rule?"
@@ -215,17 +217,13 @@ class StatedAsTheyStand(OfDraft):
     remedy = "Render the draft again (lpk draft), or leave the claim out until it is supported."
 
     def concerns(self, ledger: Snapshot, passage: Passage) -> bool:
-        return any(_has_word(passage.text, name) for name in ledger.claims)
+        return bool(_named(passage.text, ledger.claims))
 
     def wrong(self, ledger: Snapshot, passage: Passage) -> Wrong:
-        for claim in ledger.claims.values():
-            status = of_claim(ledger, claim).status
-            if (
-                _has_word(passage.text, claim.id)
-                and status is not Status.SUPPORTED
-                and status not in passage.text.lower()
-            ):
-                yield Finding(f"claim {claim.id} is {status}, and stated without saying so", (claim.id,))
+        for name in _named(passage.text, ledger.claims):
+            status = _standing(ledger)[name]
+            if status is not Status.SUPPORTED and status not in passage.text.lower():
+                yield Finding(f"claim {name} is {status}, and stated without saying so", (name,))
 
 
 class NoneContested(OfClaims):
@@ -247,10 +245,9 @@ class ClaimsAgree(OfClaims):
 
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
         mine, others = ledger.claims[subject], [each for each in claims(ledger) if each.id != subject]
-        for other in others:
-            why = conflict(other.text, mine.text) if other.id < subject else ""
-            if why:
-                yield Finding(f"claims {other.id} and {subject} contradict each other: {why}", (other.id, subject))
+        for one, other, why in _claims_against(ledger):
+            if subject == other:
+                yield Finding(f"claims {one} and {other} contradict each other: {why}", (one, other))
         for first, second in combinations(others, 2) if is_trend(mine.text) else ():
             why = denied(mine.text, first.text, second.text)
             if why:
@@ -267,15 +264,10 @@ class DraftAgrees(OfDraft):
         return passage.kind in ("prose", "item") and not of_references(passage)
 
     def wrong(self, ledger: Snapshot, passage: Passage) -> Wrong:
-        mine = split(passage.text)
-        for other in draft(ledger):
-            if other.line > passage.line or not self.concerns(ledger, other):
-                continue
-            pairs = combinations(mine, 2) if other == passage else ((a, b) for b in mine for a in split(other.text))
-            for first, second in pairs:
-                why = conflict(first, second)
-                if why:
-                    yield Finding(f"{first[:60]!r} and {second[:60]!r}: {why}", (place(other),))
+        for first, second, why in _draft_against(ledger):
+            if second[0] == passage:
+                message = f"{first[1][:60]!r} and {second[1][:60]!r}: {why}"
+                yield Finding(message, (place(first[0]),))
 
 
 class NoStronger(Rule[Options]):
@@ -368,6 +360,32 @@ _ASSERTS = re.compile(
 )
 
 
+@lru_cache(maxsize=2)
+def _claims_against(ledger: Snapshot) -> list[tuple[str, str, str]]:
+    """Pairs of claims that contradict each other, and why."""
+    among = claims(ledger)
+    return [(among[one].id, among[other].id, why) for one, other, why in conflicts([each.text for each in among])]
+
+
+@lru_cache(maxsize=2)
+def _draft_against(ledger: Snapshot) -> list[tuple[tuple[Passage, str], tuple[Passage, str], str]]:
+    """Pairs of the draft's sentences, each with its passage, that contradict each other, and why."""
+    said = [
+        (passage, sentence)
+        for passage in draft(ledger)
+        if passage.kind in ("prose", "item") and not of_references(passage)
+        for sentence in dict.fromkeys(split(passage.text))
+    ]
+    return [(said[one], said[other], why) for one, other, why in conflicts([each for _, each in said])]
+
+
+@lru_cache(maxsize=2)
+def _standing(ledger: Snapshot) -> dict[str, Status]:
+    """The status of each claim, withdrawn ones too."""
+    return {claim.id: of_claim(ledger, claim).status for claim in ledger.claims.values()}
+
+
+@lru_cache(maxsize=4)
 def _states(ledger: Snapshot, what: str) -> dict[str, Status]:
     """The status of each row or claim."""
     if what.lower().startswith("row"):
@@ -393,8 +411,9 @@ def _residue(text: str) -> list[str]:
     return list(found)
 
 
-def _has_word(text: str, name: str) -> bool:
-    return bool(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text))
+def _named(text: str, among: Mapping[str, object]) -> list[str]:
+    """The ids that a text has."""
+    return [word for word in dict.fromkeys(re.findall(r"[\w-]+", text)) if word in among]
 
 
 def _said_at_large(ledger: Snapshot) -> list[tuple[str, str]]:
