@@ -266,8 +266,20 @@ RQ1. The paper reports that removing 2 layers lowers the accuracy of SmolLM2 on 
 | 2401.00001v2 | Removing 4 of 30 layers raises the perplexity of SmolLM2 from 30.4 to 52.1 on held-out text. |
 | 2301.00009v1 | not stated |
 
-## Status
+### Flow of papers
 
+- Papers screened in: 2[^1] of 4 found
+- Screened: 4
+
+## Claim audit status
+
+Claims by status: supported 3, withdrawn 1.
+
+| Status of rows | Count |
+|---|---|
+| verified | 3[^2] of 3 |
+
+- supported: 3[^2] of 4
 - Verified rows: 3/3
 - Supported claims: 3/3
 - Ledger integrity, 3 rows: pass
@@ -282,6 +294,9 @@ Removing layers of SmolLM2 raises its perplexity.
 - 2401.00001v2. Ada Lovelace, Alan Turing. Depth pruning of language models.
 - 2402.00002v1. Grace Hopper, Emmy Noether. Depth pruning and reasoning.
 - 2301.00009v1. Mary Somerville. A survey of depth pruning.
+
+[^1]: paper: arxiv:2401.00001, arxiv:2402.00002
+[^2]: row: r-cost, r-reason, r-same
 """
 MATRIX = """\
 claim_id,claim_status,row_id,row_status
@@ -537,6 +552,8 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-SCREEN-2", "evidence from a paper kept as background", _changing(
             Screening, B, decision="background", reason="survey", criterion="B1")),
         ("R-PRISMA-1", "one paper more collected", _written("4 papers were collected", "5 papers were collected")),
+        ("R-PRISMA-1", "a wrong step of the flow", _written("- Screened: 4", "- Screened: 3")),
+        ("R-PRISMA-1", "a wrong total", _written("of 4 found", "of 7 found")),
         ("R-PRISMA-1", "an inclusion taken back", _changing(Screening, B, decision="exclude", reason="off-topic", criterion="E1")),
         ("R-COVER-1", "a promise without a row", _aiming(
             thesis="Removing layers of SmolLM2 raises its perplexity (perplexity, early exit, reasoning).")),
@@ -570,8 +587,12 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-RENDER-2", "LaTeX in a claim", _changing(Claim, "c-cost", text=r"Removing 4 layers costs $4\times$.")),
         ("R-RENDER-2", "a claim that is cut off", _changing(Claim, "c-cost", text="Removing 4 of 30 layers raises the perpl…")),
         ("R-NUM-2", "rows flagged, none named", _saying("4 preliminary row(s) contain numerical language.")),
+        ("R-NUM-2", "fewer in the footnote than counted", _saying("4 rows need a second look.[^1]")),
         ("R-NUM-2", "fewer named than counted", _written("r-cost, r-reason, r-same.", "r-cost and others.")),
         ("R-NUM-3", "a wrong count", _written("Verified rows: 3/3", "Verified rows: 4/4")),
+        ("R-NUM-3", "a wrong count in a list", _written("supported 3, withdrawn 1", "supported 4, withdrawn 1")),
+        ("R-NUM-3", "a wrong count in a table", _written("| verified | 3[^2] of 3 |", "| verified | 2[^2] of 3 |")),
+        ("R-NUM-3", "a wrong total", _written("- supported: 3[^2] of 4", "- supported: 3[^2] of 5")),
         ("R-NUM-3", "a count that was right", _changing(Verification, "r-same", verdict="not-found")),
         ("R-CITE-1", "a paper that does not exist", _saying("See also 2412.99999v1.")),
         ("R-CITE-1", "a version that does not exist", _written("2402.00002v1, r-reason", "2402.00002v8, r-reason")),

@@ -8,7 +8,7 @@ what is not claimed. In an abstract all that comes before the authors first spea
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -28,6 +28,7 @@ class Passage:
         kind: which of these it is.
         text: what it says, on one line, without Markdown's marks at its beginning.
         columns: of a table's row: heading of the column -> cell.
+        notes: what the footnotes that it refers to say; the marks themselves are not in the text.
     """
 
     line: int
@@ -35,15 +36,32 @@ class Passage:
     kind: Kind
     text: str
     columns: tuple[tuple[str, str], ...] = ()
+    notes: str = ""
 
 
+_NOTE = re.compile(r"^\[\^([\w-]+)\]: *(.*)$", re.M)
+_MARK = re.compile(r"\[\^([\w-]+)\]")
 _ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
 _RULE = re.compile(r"\s*\|?[\s:|-]+\|?\s*")
 
 
 @lru_cache(maxsize=8)
 def passages(text: str) -> tuple[Passage, ...]:
-    """A Markdown text in passages."""
+    """A Markdown text in passages; footnotes are with the passages that refer to them, and none of their own."""
+    notes = dict(_NOTE.findall(text))
+    return tuple(_noted(passage, notes) for passage in _passages(_NOTE.sub("", text)))
+
+
+def _noted(passage: Passage, notes: dict[str, str]) -> Passage:
+    marks = [mark for mark in _MARK.findall(passage.text) if mark in notes]
+    if not marks:
+        return passage
+    columns = tuple((head, _MARK.sub("", cell)) for head, cell in passage.columns)
+    said = " ".join(notes[mark] for mark in dict.fromkeys(marks))
+    return replace(passage, text=_MARK.sub("", passage.text), columns=columns, notes=said)
+
+
+def _passages(text: str) -> list[Passage]:
     found: list[Passage] = []
     head: tuple[str, ...] = ()
     section, open_, fence = "", False, False
@@ -72,7 +90,7 @@ def passages(text: str) -> tuple[Passage, ...]:
             item = _ITEM.match(line)
             found.append(Passage(number, section, "item" if item else "prose", _ITEM.sub("", line, count=1).strip()))
             open_ = True
-    return tuple(found)
+    return found
 
 
 # What a sentence is for ----------------------------------------------------------------------------------------------

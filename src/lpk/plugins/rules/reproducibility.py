@@ -283,7 +283,9 @@ _PASSED = re.compile(
     r"\b(?:integrity|verification|audit|checks?|proof|ledger)\b[^|.:]*[:|] *(?:pass|passed|ok)\b", re.I
 )
 _DETERMINISTIC = re.compile(r"\bdeterministic(?:ally)?\b|\bbyte[- ]identical\b|\bbit[- ]for[- ]bit\b", re.I)
-_CLOCK = re.compile(r"\b(?:generated|rendered|built|created|compiled|drafted)\b[^.\d]{0,20}(\d{4}-\d\d-\d\d)", re.I)
+_CLOCK = re.compile(
+    r"\b(?:generated|rendered|built|created|compiled|drafted|as of)\b[^.\d]{0,20}(\d{4}-\d\d-\d\d)", re.I
+)
 #: What a score is over, by the first of these that stands beside it.
 _COUNTS = ("denominator", "count", "n", "total", "supported", "claims")
 _PASSES = ("passed", "score", "value", "ready", "verdict")

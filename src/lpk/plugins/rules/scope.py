@@ -133,21 +133,21 @@ class FlowAddsUp(OfDraft):
     remedy = "Render the counts from the ledger (lpk draft)."
 
     def concerns(self, ledger: Snapshot, passage: Passage) -> bool:
-        return passage.kind != "heading" and any(_flow(passage.text))
+        return passage.kind != "heading" and any(True for _ in _flow(passage))
 
     def wrong(self, ledger: Snapshot, passage: Passage) -> Wrong:
         papers = [paper for paper in ledger.papers.values() if paper.versions]
         counted = Counter(paper.decision for paper in papers)
         right = {
-            "collected": len(papers),
-            "screened": len(papers) - counted[""],
-            "included": counted["include"],
-            "excluded": counted["exclude"],
-            "background": counted["background"],
+            "collected": {len(papers), len(ledger.papers)},
+            "screened": {len(papers) - counted[""]},
+            "included": {counted["include"], len(ledger.included())},
+            "excluded": {counted["exclude"]},
+            "background": {counted["background"]},
         }
-        for stated, what in _flow(passage.text):
-            if stated != right[what]:
-                yield f"the draft says {stated} papers {what}; the ledger has {right[what]}"
+        for stated, what in _flow(passage):
+            if stated not in right[what]:
+                yield f"the draft says {stated} papers {what}; the ledger has {max(right[what])}"
 
 
 class Promised(EachRule):
@@ -192,12 +192,27 @@ _FLOW = re.compile(
     r"(\d[\d,]*) (?:papers?|records?|studies)(?: (?:were|was|are|is))? (identified|collected|screened|included|excluded|kept as background)",
     re.I,
 )
-_SAME = {"identified": "collected", "kept as background": "background"}
+_STEP = re.compile(
+    r"(?:papers )?(found|identified|collected|screened in|screened|included|excluded|background): (\d+)(?: of (\d+) found)?",
+    re.I,
+)
+_SAME = {
+    "identified": "collected",
+    "found": "collected",
+    "kept as background": "background",
+    "screened in": "included",
+}
 
 
-def _flow(text: str) -> Iterator[tuple[int, str]]:
-    for number, what in _FLOW.findall(text):
+def _flow(passage: Passage) -> Iterator[tuple[int, str]]:
+    """How many papers a draft says came how far: in a sentence, or as a step of a list."""
+    for number, what in _FLOW.findall(passage.text):
         yield int(number.replace(",", "")), _SAME.get(what.lower(), what.lower())
+    step = _STEP.match(passage.text)
+    if step and ("papers" in step[0].lower() or re.search(r"flow|prisma|screening", passage.section, re.I)):
+        yield int(step[2]), _SAME.get(step[1].lower(), step[1].lower())
+        if step[3]:
+            yield int(step[3]), "collected"
 
 
 def _text(paper: Paper) -> str:

@@ -87,7 +87,7 @@ class Quantifiers(OfDraft):
 
     def wrong(self, ledger: Snapshot, passage: Passage) -> Wrong:
         for many, what, stated in _SOME.findall(passage.text):
-            among = _states(ledger, what)
+            among = {name: state for name, state in _states(ledger, what).items() if state is not Status.WITHDRAWN}
             having = [name for name, state in among.items() if state in _STATED[stated.lower()]]
             if not _MANY[many.lower()](len(having), len(among)):
                 message = f"{many} {what} are said to be {stated}; {len(having)} of {len(among)} are"
@@ -171,7 +171,8 @@ class CountsNamed(OfDraft):
         return bool(_FLAGGED.search(passage.text))
 
     def wrong(self, ledger: Snapshot, passage: Passage) -> Wrong:
-        named = [*_named(passage.text, {**ledger.rows, **ledger.claims}), *papers_named(ledger, passage.text)]
+        text = f"{passage.text} {passage.notes}"
+        named = [*_named(text, {**ledger.rows, **ledger.claims}), *papers_named(ledger, text)]
         for number, what in _FLAGGED.findall(passage.text):
             if int(number) > len(named):
                 yield f"{number} {what} are flagged, and {len(named)} named; which, and by which rule?"
@@ -183,13 +184,15 @@ class CountsRight(OfDraft):
     remedy = "Render the draft again (lpk draft)."
 
     def concerns(self, ledger: Snapshot, passage: Passage) -> bool:
-        return any(True for _ in _counted(passage.text))
+        return any(True for _ in _counted(passage))
 
     def wrong(self, ledger: Snapshot, passage: Passage) -> Wrong:
-        for status, what, number, total in _counted(passage.text):
+        for status, what, number, total in _counted(passage):
             among = _states(ledger, what)
             having = sum(state in _STATED[status.lower()] for state in among.values())
-            if number != having or (total is not None and total != len(among)):
+            exactly = sum(state == status.lower() for state in among.values())  # supported claims are verified too
+            live = sum(state is not Status.WITHDRAWN for state in among.values())
+            if number not in (having, exactly) or total not in (None, len(among), live):
                 stated = f"{number}" + (f"/{total}" if total is not None else "")
                 yield f"the draft counts {stated} {status} {what}; there are {having}/{len(among)}"
 
@@ -205,6 +208,8 @@ class CitedPapersExist(OfDraft):
     def wrong(self, ledger: Snapshot, passage: Passage) -> Wrong:
         for name, version in _ARXIV.findall(passage.text):
             paper = ledger.papers.get(f"arxiv:{name}")
+            if f"arxiv:{name}" in _referenced(ledger) and not version and not of_references(passage):
+                continue  # named as missing
             if paper is None or not paper.versions:
                 yield f"arxiv:{name} is cited, and the ledger does not describe it"
             elif version and version not in paper.versions:
@@ -380,6 +385,12 @@ def _draft_against(ledger: Snapshot) -> list[tuple[tuple[Passage, str], tuple[Pa
 
 
 @lru_cache(maxsize=2)
+def _referenced(ledger: Snapshot) -> set[str]:
+    """What described papers cite."""
+    return {name for paper in ledger.papers.values() for each in paper.versions.values() for name in each.references}
+
+
+@lru_cache(maxsize=2)
 def _standing(ledger: Snapshot) -> dict[str, Status]:
     """The status of each claim, withdrawn ones too."""
     return {claim.id: of_claim(ledger, claim).status for claim in ledger.claims.values()}
@@ -387,16 +398,28 @@ def _standing(ledger: Snapshot) -> dict[str, Status]:
 
 @lru_cache(maxsize=4)
 def _states(ledger: Snapshot, what: str) -> dict[str, Status]:
-    """The status of each row or claim."""
+    """The status of each row or claim, withdrawn ones too."""
     if what.lower().startswith("row"):
-        return {row.id: of_row(ledger, row).status for row in rows(ledger)}
-    return {claim.id: of_claim(ledger, claim).status for claim in claims(ledger)}
+        return {row.id: of_row(ledger, row).status for row in ledger.rows.values()}
+    return _standing(ledger)
 
 
-def _counted(text: str) -> Iterator[tuple[str, str, int, int | None]]:
-    """(status, rows or claims, number, of how many): ``verified rows: 3/5`` and ``3 of 5 rows are verified``."""
+def _counted(passage: Passage) -> Iterator[tuple[str, str, int, int | None]]:
+    """(status, rows or claims, number, of how many), however a draft may put it."""
+    text, section = passage.text, passage.section.lower()
+    listed = re.match(r"(claims|rows) by status: (.*)", text, re.I)
+    for status, number in re.findall(rf"\b({_STATE}) (\d+)", listed[2], re.I) if listed else ():
+        yield status, listed[1] if listed else "", int(number), None
+    alone = re.fullmatch(rf"({_STATE}): (\d+)(?: of (\d+))?\.?", text, re.I)
+    if alone and re.search(r"\b(claim|row)", section):
+        yield alone[1], "claims" if "claim" in section else "rows", int(alone[2]), int(alone[3]) if alone[3] else None
+    for head, cell in passage.columns[:1]:
+        of = re.search(r"\bstatus of (claims|rows)\b", head, re.I)
+        count = re.match(r"(\d+)(?: of (\d+))?", passage.columns[1][1]) if len(passage.columns) > 1 else None
+        if of and count and cell.lower() in _STATED:
+            yield cell, of[1], int(count[1]), int(count[2]) if count[2] else None
     for status, what, number, total in re.findall(
-        rf"\b({_STATE}) (?:evidence )?(rows|claims)[^:|.]{{0,24}}[:|] *(\d+)(?: ?(?:/|of) ?(\d+))?", text, re.I
+        rf"\b({_STATE}) (?:evidence )?(rows|claims)(?:[^:|.]{{0,24}}:| *\|) *(\d+)(?: ?(?:/|of) ?(\d+))?", text, re.I
     ):
         yield status, what, int(number), int(total) if total else None
     for number, total, what, status in re.findall(

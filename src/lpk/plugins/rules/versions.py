@@ -94,11 +94,10 @@ class Referenced(OfDraft):
         for paper in papers_named(ledger, passage.text):
             version = _cited(paper, passage.text)
             families = [author.split()[-1] for author in version.authors]
-            places = [passage.text.find(family) for family in families]
-            missing = [family for family, at in zip(families, places, strict=True) if at < 0]
+            missing = [family for family in families if family not in passage.text]
             if missing and (len(missing) == len(families) or "et al" not in passage.text):
                 yield f"the reference to {version.name} does not name {', '.join(missing)}"
-            elif [at for at in places if at >= 0] != sorted(at for at in places if at >= 0):
+            elif not _in_order([family for family in families if family not in missing], passage.text):
                 yield f"the authors of {version.name} are in another order: {', '.join(families)}"
             if squeezed(version.title) not in squeezed(passage.text):
                 yield f"the title of {version.name} is {version.title!r}"
@@ -128,6 +127,17 @@ def _cited(paper: Paper, text: str) -> PaperVersion:
         version for version in paper.versions.values() if version.version and version.name.partition(":")[2] in text
     ]
     return named[0] if named else paper.latest
+
+
+def _in_order(names: Sequence[str], text: str) -> bool:
+    """Whether a text has the names one after the other; two may be the same."""
+    at = 0
+    for name in names:
+        at = text.find(name, at)
+        if at < 0:
+            return False
+        at += len(name)
+    return True
 
 
 def _changes(old: PaperVersion, new: PaperVersion) -> str:
