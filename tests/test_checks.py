@@ -13,7 +13,6 @@ import random
 import re
 import statistics
 import tomllib
-from importlib.resources import files
 from pathlib import Path
 
 import made_up_study
@@ -24,7 +23,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lpk.core.errors import LpkError, UsageError
-from lpk.core.evidence import checks, expressions, study_tables
+from lpk.core.evidence import checks, expressions, study_functions, study_tables
 from lpk.core.evidence.records import Check, Claim, Direction, Replication, Row
 from lpk.core.evidence.study_tables import Cell, Study, read_study
 from lpk.core.registry import installed
@@ -32,7 +31,9 @@ from lpk.core.study import statistics as study_statistics
 from lpk.core.study import tables
 
 DATA = Path(__file__).parent / "data"
-EXAMPLES = tomllib.loads(files("lpk.data").joinpath("example-ledger/claims.toml").read_text(encoding="utf-8"))["claim"]
+EXAMPLES = tomllib.loads((Path(__file__).parent.parent / "examples/ledger/claims.toml").read_text(encoding="utf-8"))[
+    "claim"
+]
 SOURCES = {
     "arxiv:2604.24938v1": (DATA / "2604.24938v1.md").read_text(encoding="utf-8"),
     "arxiv:2403.17887v2": (DATA / "2403.17887v2-abstract.txt").read_text(encoding="utf-8"),
@@ -126,7 +127,7 @@ def test_how_an_expression_is_read() -> None:
 
 
 TOKENS = [
-    *checks.FUNCTIONS, *checks.SELECTORS, *study_tables.COLUMNS, *expressions.COMPARISONS, *"()+-*/,=.[]{}:;\\\"'#%@!&|~`\n\t\0",
+    *study_functions.FUNCTIONS, *checks.SELECTORS, *study_tables.COLUMNS, *expressions.COMPARISONS, *"()+-*/,=.[]{}:;\\\"'#%@!&|~`\n\t\0",
     "and", "or", "not", "lambda", "__import__", "masks", "within", "across", "1", "0.5", "1e9", "9" * 5_000, "n", "'objective'",
     '"piqa"', "os", "system", "é", "\ud800", "\U0001d7db", "\u202e", "is", "in", "await",
 ]  # fmt: skip
@@ -151,7 +152,7 @@ def test_any_text_is_an_expression_or_a_usage_error(text: str) -> None:
 
 def test_nothing_in_the_language_can_run_code(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """No text reaches Python: the modules call nothing that takes code, and an evaluation calls none of it."""
-    for module in (checks, expressions, study_tables):
+    for module in (checks, expressions, study_functions, study_tables):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         assert not named & {"eval", "exec", "compile", "__import__", "getattr_static", "globals", "locals"}
@@ -264,7 +265,7 @@ def test_rank_correlations_are_scipys(rows: list[dict], folder: Path) -> None:
 def test_rank_correlations_with_ties_are_scipys(pairs: list[tuple[int, int]]) -> None:
     cells = [cell(("m", 1, 0), f"s{i}", a=float(a), b=float(b)) for i, (a, b) in enumerate(pairs)]
     x, y = zip(*pairs, strict=True)
-    for mine, theirs in ((checks._spearman, stats.spearmanr), (checks._kendall, stats.kendalltau)):
+    for mine, theirs in ((study_functions._spearman, stats.spearmanr), (study_functions._kendall, stats.kendalltau)):
         found = mine(cells, lambda c: c.values["a"], lambda c: c.values["b"])
         if len(set(x)) == 1 or len(set(y)) == 1:
             assert found is None
@@ -416,10 +417,48 @@ def test_functions_of_one_comparison_share_their_resamples() -> None:
     assert (found.low, found.high) == pytest.approx((1, 1))
 
 
+def test_an_observation_that_lacks_a_value_is_left_out_of_the_whole_comparison() -> None:
+    """Two of eight observations have one objective only: their masks must not stand against nothing."""
+    cells = [
+        cell(u, s, o, removed=(1, 2, 3 + (s == "b"), 5 + (o == "q")) if i < 6 else (1, 2, 3, 5))
+        for i, u in enumerate(units(8))
+        for s in "ab"
+        for o in ("p", "q" if i < 6 else "p")[: 2 if i < 6 else 1]
+    ]
+    same, other = "jaccard(masks, within=objective)", "jaccard(masks, within=searcher)"
+    both = checks.evaluate("aa", Check(expression=f"{same} - {other} == 0"), in_memory(cells))
+    assert (both.effect, both.count, both.verdict) == (0, 6, "replicated")
+    alone = checks.evaluate("aa", Check(expression=f"{same} > 0"), in_memory(cells))
+    assert (alone.effect, alone.count) == (pytest.approx((6 * 0.6 + 2) / 8), 8)
+    failed = [cell(u, s, acc=float(i)) for i, u in enumerate(units(8)) for s in "ab" if (i, s) != (0, "b")]
+    found = checks.evaluate("aa", Check(expression="mean(acc, searcher=b) == mean(acc)"), in_memory(failed))
+    assert (found.effect, found.count) == (0, 7)
+
+
+def test_observations_may_be_chosen_apart() -> None:
+    cells = [cell((m, b, d), acc=b + d / 10) for m in "abc" for b in (4, 7) for d in range(3)]
+    found = checks.evaluate("aa", Check(expression="mean(acc, budget=7) > mean(acc, budget=4)"), in_memory(cells))
+    assert (found.effect, found.count, found.verdict) == (pytest.approx(3), 9, "replicated")
+
+
+def test_shares_of_a_model_that_lacks_one_are_left_out() -> None:
+    rng = np.random.default_rng(2)
+    cells = [
+        cell((m, b, d), f"s{s}", acc=s + rng.normal())
+        for m in "ab" for s in range(4) for b in (4, 7)[: 1 + (m == "a")] for d in (0, 1)
+    ]  # fmt: skip
+    both = checks.evaluate("aa", Check(expression="raw_share(searcher) > raw_share(budget)"), in_memory(cells))
+    first = in_memory([c for c in cells if c.model == "a"])
+    assert (
+        both.effect == checks.evaluate("aa", Check(expression="raw_share(searcher) > raw_share(budget)"), first).effect
+    )
+    assert both.count == 16
+
+
 def simulated(monkeypatch: pytest.MonkeyPatch, count: int, make, expression: str, truth: float, **of) -> dict:
     """Shares of ``count`` made-up studies: in which the interval covers the truth, and of each verdict."""
     monkeypatch.setattr(checks, "RESAMPLES", 1_999)
-    monkeypatch.setattr(checks, "RESIDUAL_RESAMPLES", 499)
+    monkeypatch.setattr(study_functions, "RESIDUAL_RESAMPLES", 499)
     rng = np.random.default_rng(7)
     found = [checks.evaluate("aa", Check(expression=expression, **of), in_memory(make(rng))) for _ in range(count)]
     assert all(each.low is not None for each in found)
@@ -820,9 +859,9 @@ def test_there_are_five_example_claims_of_two_papers() -> None:
 
 def test_the_reference_names_everything_and_its_examples_are_right() -> None:
     text = (Path(__file__).parents[1] / "docs" / "claims.md").read_text(encoding="utf-8")
-    for name in (*checks.FUNCTIONS, *checks.SELECTORS, *study_tables.COLUMNS):
+    for name in (*study_functions.FUNCTIONS, *checks.SELECTORS, *study_tables.COLUMNS):
         assert f"`{name}" in text, name
-    examples = re.findall(rf"^    ((?:{'|'.join(checks.FUNCTIONS)})\(.*)$", text, flags=re.MULTILINE)
+    examples = re.findall(rf"^    ((?:{'|'.join(study_functions.FUNCTIONS)})\(.*)$", text, flags=re.MULTILINE)
     assert len(examples) >= 5
     for expression in examples:
         assert checks.validate(expression)
@@ -841,5 +880,5 @@ def test_numpy_and_scipy_are_imported_only_to_evaluate() -> None:
 
 def test_without_scipy_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "scipy", None)
-    with pytest.raises(LpkError, match=r'pip install "lpk\[checks\]"'):
+    with pytest.raises(LpkError, match=r'pip install "lpk\[evidence\]"'):
         checked("mean(acc) > 0", folder)

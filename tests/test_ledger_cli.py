@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +59,16 @@ def lpk(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProces
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(begun: Path, tmp_path: Path) -> Path:
     """A ledger with one paper, screened in and read."""
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "layers"
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that ledger, made once: it takes six commands."""
+    tmp_path = tmp_path_factory.mktemp("begun")
     (tmp_path / "paper.md").write_text(PAPER, encoding="utf-8")
     (tmp_path / "papers.bib").write_text(BIB, encoding="utf-8")
     lpk(
@@ -75,7 +84,7 @@ def folder(tmp_path: Path) -> Path:
     assert "1 of 1 papers wait for a decision" in lpk("ledger", "screen", cwd=ledger).stdout
     lpk("ledger", "screen", "arxiv:2401.00001", "include", "--reason", "in-scope", cwd=ledger)
     assert "2 pages" in lpk("ledger", "read", "arxiv:2401.00001", "../paper.md", cwd=ledger).stdout
-    return ledger
+    return tmp_path
 
 
 def status_of(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from sources_server import Clock, Reply, Server, serve
 
 from lpk.core.errors import EnvironmentMissing, UsageError
@@ -446,12 +447,12 @@ def test_no_message_holds_a_key(server: Server, monkeypatch: pytest.MonkeyPatch)
         assert "secret" not in repr(web.__class__)
 
 
-def test_netrc_is_left_alone(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+def test_netrc_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine api.example.org login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    server.add("/x", Reply(b"{}"))
-    Web("s", server.address).json("x")
-    assert "authorization" not in server.asked[0].headers
+    request = requests.Request("GET", "https://api.example.org/x")
+    assert "Authorization" in requests.Session().prepare_request(request).headers
+    assert "Authorization" not in Web("s", "https://api.example.org")._session.prepare_request(request).headers
 
 
 # -- XML --------------------------------------------------------------------------------------------------------------
@@ -575,6 +576,16 @@ def test_a_clock_set_back_makes_nobody_wait(server: Server, clock: Clock) -> Non
     (module.cache() / "requests" / "s").write_text("no number")
     web.json("x")
     assert clock.waits == []
+
+
+def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LPK_HOME", str(tmp_path / "file"))
+    server.add("/a.pdf", Reply(PDF, headers={"Content-Type": ""}))
+    with pytest.raises(UsageError, match="cannot write"):
+        Web("s", server.address, interval=1).get("a.pdf")
+    with pytest.raises(UsageError, match="cannot write"):
+        Web("s", server.address).pdf(f"{server.address}/a.pdf", tmp_path, "one")
 
 
 def test_processes_keep_their_distance(server: Server) -> None:

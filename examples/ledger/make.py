@@ -9,7 +9,6 @@ do with ``lpk ledger``, at the date that is given here, so the same files make t
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tomllib
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ from typing import Any
 from lpk.core.evidence import work
 from lpk.core.evidence.checks import check
 from lpk.core.evidence.ledger import Ledger
-from lpk.core.evidence.records import Claim, PaperVersion, Record, Row
+from lpk.core.evidence.records import Beginning, Claim, PaperVersion, Record
 from lpk.core.registry import installed
 
 HERE = Path(__file__).parent
@@ -36,7 +35,7 @@ def main() -> None:
     shutil.rmtree(arguments.folder, ignore_errors=True)
     ledger = Ledger.begin(arguments.folder, (HERE / "ledger.toml").read_text(encoding="utf-8"))
     (arguments.folder / "events.jsonl").unlink()
-    ledger.write([_beginning(ledger)], AUTHOR, "2026-05-20T08:00:00Z")
+    ledger.write([Beginning(direction=ledger.direction.id)], AUTHOR, "2026-05-20T08:00:00Z")
     papers = [PaperVersion.model_validate_json(line) for line in (HERE / "papers.jsonl").open(encoding="utf-8")]
     later = [paper for paper in papers if paper.paper == ANCHOR and paper.number > 1]
 
@@ -52,12 +51,6 @@ def main() -> None:
         checked = [check(claim, arguments.study) for claim in now.claims.values() if claim.check]
         _write(ledger, checked, "2026-11-24T20:00:00Z")
     print(f"{arguments.folder}: {len(ledger.snapshot().events)} events")
-
-
-def _beginning(ledger: Ledger) -> Record:
-    from lpk.core.evidence.records import Beginning
-
-    return Beginning(direction=ledger.direction.id)
 
 
 def _write(ledger: Ledger, records: Iterable[Record], at: str) -> None:
@@ -83,16 +76,12 @@ def _read(ledger: Ledger) -> None:
 def _claim(ledger: Ledger) -> None:
     """The claims of claims.toml, each with its rows."""
     now = ledger.snapshot()
-    listed: list[dict[str, Any]] = tomllib.loads((HERE / "claims.toml").read_text(encoding="utf-8"))["claims"]
+    listed: list[dict[str, Any]] = tomllib.loads((HERE / "claims.toml").read_text(encoding="utf-8"))["claim"]
     for values in listed:
-        rows = values.pop("rows", [])
+        rows = values.pop("row", [])
         claim = Claim.model_validate(values)
-        made: list[Record] = [claim, *(_row(now, claim, row) for row in rows)]
+        made: list[Record] = [claim, *(work.row_of(now, claim, row) for row in rows)]
         _write(ledger, made, "2026-05-20T10:00:00Z")
-
-
-def _row(now: Any, claim: Claim, values: dict[str, Any]) -> Row:
-    return work.row_of(now, claim, values)
 
 
 def _verify(ledger: Ledger, at: str) -> None:

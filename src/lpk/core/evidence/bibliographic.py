@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -181,29 +181,39 @@ def _converter() -> Any:
     return LatexNodes2Text(math_mode="text", keep_comments=True, latex_context=context)
 
 
-_WITHDRAWN: Final = (
-    re.compile(r"^\W*(?:retracted|withdrawn|removed)\b(?! from\b)(?:\s+article)?\s*[:\]).-]", re.IGNORECASE),
-    re.compile(
-        r"\b(?:paper|article|submission|manuscript|preprint|version|work|draft|note|it)\b[^.;]{0,60}?"
-        r"\b(?:is|was|has been|have been|being)\b[^.;]{0,30}?\b(?:withdrawn|retracted)\b(?! from\b)",
+_SAID: Final = (
+    r"(?:this|the|our) (?:paper|article|submission|manuscript|preprint|version|work|draft|note|report)(?: \S+)?"
+    r" (?:is|was|has been|is being)(?: \w+)? (?:withdrawn|retracted)\b(?! from\b)"
+)
+#: The words that say that a paper is withdrawn, by where they stand. An abstract is about many things that are withdrawn:
+#: there the paper must be, in the first words, or its authors or arXiv have done it.
+_WITHDRAWN: Final = {
+    "title": re.compile(r"^\W*(?:retracted|withdrawn|removed)(?: article| paper)?\s*[:\]).-]", re.IGNORECASE),
+    "comment": re.compile(
+        rf"\b{_SAID}|\b(?:withdrawn|retracted) (?:by|due to|because|in favou?r)\b"
+        r"|^\W*(?:paper |article |submission )?(?:withdrawn|retracted)\b(?! from\b)",
         re.IGNORECASE,
     ),
-    re.compile(r"\b(?:withdrawn|retracted) (?:by|due to|because)\b|^\W*(?:withdrawn|retracted)\W*$", re.IGNORECASE),
-)
+    "abstract": re.compile(
+        rf"^\W*{_SAID}|\b(?:withdrawn|retracted) by (?:the |its )?(?:authors?|arxiv|submitter)\b"
+        r"|^\W*(?:withdrawn|retracted)\W*$",
+        re.IGNORECASE,
+    ),
+}
 
 
-def withdrawn_by(text: str, *, title: bool = False) -> str:
+def withdrawn_by(text: str, where: Literal["title", "comment", "abstract"]) -> str:
     """The sentence that says that a paper is withdrawn; empty if none does.
 
     ``RETRACTED: ...`` of a title, "This paper has been withdrawn by the authors" of a comment or abstract. "Withdrawn from
     ICLR 2025" says something about a conference.
     """
-    for pattern in _WITHDRAWN[:1] if title else _WITHDRAWN:
-        if found := pattern.search(text):
-            start = max(text.rfind(". ", 0, found.start()) + 2, 0) if ". " in text[: found.start()] else 0
-            end = re.compile(r"[.;](?:\s|$)").search(text, found.end())
-            return text[start : end.start() if end and not title else len(text)].strip()
-    return ""
+    found = _WITHDRAWN[where].search(text)
+    if found is None or where == "title":
+        return text if found else ""
+    start = text.rfind(". ", 0, found.start() + 1)
+    end = re.compile(r"[.;](?:\s|$)").search(text, found.end())
+    return text[start + 2 if start >= 0 else 0 : end.start() if end else len(text)].strip()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

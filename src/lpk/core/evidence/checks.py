@@ -17,10 +17,8 @@ import fnmatch
 import inspect
 import math
 import operator
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from itertools import combinations, permutations
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import Any, TypeVar
@@ -37,34 +35,24 @@ from lpk.core.evidence.expressions import (
     Word,
     calls,
     parse,
+    within,
     wrong,
 )
 from lpk.core.evidence.records import Check, Claim, Replication
+from lpk.core.evidence.study_functions import EMPTY, FACTORS, FUNCTIONS, SAME, SHARES, Column, OutOfScope, Share, Value
 from lpk.core.evidence.study_tables import Cell, Study, grouped, read_study
 
 #: How often an interval misses, of one comparison; claims that join several share it among them.
 ALPHA = 0.05
 #: Resamples of observations: of six, the tails of the expanded interval are the lowest and highest 24 of these.
 RESAMPLES = 9_999
-#: Resamples of what a model of variances leaves.
-RESIDUAL_RESAMPLES = 1_999
-#: Numbers of a bootstrap held at once.
+#: Numbers of them held at once.
 AT_ONCE = 2_000_000
-#: Outcomes of a variance share, times the levels of its factors; 120 masks of 30 layers and 21 levels are 76,000.
-WORK = 5_000_000
 #: Characters of a reason: a study may have thousands of names.
 REASON = 1_000
-#: Values of cells that are closer are the same.
-SAME = 1e-9
 
-T = TypeVar("T")
-Unit = tuple[str, int, int]
-Value = float | None
-Column = Callable[[Cell], Value]
-
-
-class _OutOfScope(Exception):
-    """The study cannot speak about the claim; why."""
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def check(claim: Claim, study: Path) -> Replication:
@@ -111,7 +99,7 @@ def evaluate(claim: str, about: Check, study: Study) -> Replication:
     try:
         import scipy  # noqa: F401
     except ModuleNotFoundError:
-        raise EnvironmentMissing('checks need scipy: pip install "lpk[checks]"') from None
+        raise EnvironmentMissing('checks need scipy: pip install "lpk[evidence]"') from None
     cells = tuple(c for c in study.cells if not about.models or _like(c.model, about.models))
     models = tuple(dict.fromkeys(cell.model for cell in cells))
 
@@ -123,7 +111,7 @@ def evaluate(claim: str, about: Check, study: Study) -> Replication:
         _preconditions(about, study, cells)
         alpha = ALPHA / len(comparisons)
         outcomes = [_compare(each, about, study, cells, alpha) for each in comparisons]
-    except _OutOfScope as reason:
+    except OutOfScope as reason:
         return replication("out of scope", reason=str(reason)[:REASON])
     decisive = min(outcomes, key=lambda outcome: _DECIDES.index(outcome.verdict))  # of equals, the first
     return replication(
@@ -139,282 +127,22 @@ def evaluate(claim: str, about: Check, study: Study) -> Replication:
 
 def _preconditions(about: Check, study: Study, cells: Sequence[Cell]) -> None:
     if not study.cells:
-        raise _OutOfScope("no search of the study succeeded")
+        raise OutOfScope("no search of the study succeeded")
     if not cells:
-        raise _OutOfScope(f"about {', '.join(about.models)}; the study has {', '.join(study.models)}")
+        raise OutOfScope(f"about {', '.join(about.models)}; the study has {', '.join(study.models)}")
     if about.measure and not any(about.measure in cell.values for cell in cells):
         near = did_you_mean(about.measure, study.measures)
-        raise _OutOfScope(f"the study has no {about.measure!r} of these models{near}")
+        raise OutOfScope(f"the study has no {about.measure!r} of these models{near}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Functions: a number for one observation's cells
+# What a call asks for
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def _mean(cells: Sequence[Cell], column: Column) -> Value:
-    return _known_mean(map(column, cells))
-
-
-def _spread(cells: Sequence[Cell], column: Column) -> Value:
-    """Within one objective, the largest value less the smallest."""
-
-    def of(group: Sequence[Cell]) -> Value:
-        known = [value for value in map(column, group) if value is not None]
-        return max(known) - min(known) if len(known) > 1 else None
-
-    return _known_mean(map(of, _by_objective(cells)))
-
-
-def _spearman(cells: Sequence[Cell], x: Column, y: Column) -> Value:
-    """Within one objective, Pearson's correlation of the ranks over searchers, ties sharing their mean rank."""
-    from scipy.stats import rankdata
-
-    return _known_mean(_correlation(group, x, y, rankdata) for group in _by_objective(cells))
-
-
-def _kendall(cells: Sequence[Cell], x: Column, y: Column) -> Value:
-    """Within one objective, Kendall's tau-b over searchers: the correlation of the signs of all differences."""
-    import numpy as np
-
-    def signs(values: Any) -> Any:
-        return np.sign(np.subtract.outer(values, values)).ravel()
-
-    return _known_mean(_correlation(group, x, y, signs) for group in _by_objective(cells))
-
-
-def _correlation(cells: Sequence[Cell], x: Column, y: Column, of: Callable[[Any], Any]) -> Value:
-    """The correlation of something made of two columns; None of fewer than 3 searchers or of equal values."""
-    import numpy as np
-
-    known = [(a, b) for cell in cells if (a := x(cell)) is not None and (b := y(cell)) is not None]
-    if len(known) < 3:
-        return None
-    a, b = (of(np.array(side)) for side in zip(*known, strict=True))
-    a, b = a - a.mean(), b - b.mean()
-    length = math.sqrt((a @ a) * (b @ b))
-    return float(np.clip((a @ b) / length, -1, 1)) if length > SAME else None
-
-
-def _jaccard(cells: Sequence[Cell], masks: None, within: str = "", across: str = "") -> Value:
-    """The mean over pairs of masks of the layers that both remove over those that either does."""
-    bits = [(cell, sum(1 << layer for layer in cell.removed)) for cell in cells]
-    return _known_mean(
-        (a & b).bit_count() / (a | b).bit_count()
-        for (one, a), (other, b) in combinations(bits, 2)
-        if (one.objective == other.objective) == (within == "objective")
-        and (one.searcher == other.searcher) == (within == "searcher")
-        and a | b
-    )
-
-
-def _depth(cells: Sequence[Cell], masks: None) -> Value:
-    return _known_mean(cell.values.get("depth") for cell in cells)
-
-
-def _delta(cells: Sequence[Cell], column: Column) -> Value:
-    """The pruned model's value less the dense model's."""
-
-    def of(cell: Cell) -> Value:
-        dense = column(replace(cell, values=cell.dense))
-        pruned = column(cell)
-        return None if dense is None or pruned is None else pruned - dense
-
-    return _known_mean(map(of, cells))
-
-
-def _regret(cells: Sequence[Cell], searcher: str = "*") -> Value:
-    """The mean of a column; ``searcher`` is a selector that needs no name here."""
-    return _known_mean(cell.values.get("regret") for cell in cells)
-
-
-def _rate(cells: Sequence[Cell], condition: Column) -> Value:
-    """The share of cells in which a condition holds."""
-    return _known_mean(map(condition, cells))
-
-
-def _by_objective(cells: Iterable[Cell]) -> list[list[Cell]]:
-    return list(grouped(cells, lambda cell: cell.objective).values())
-
-
-def _known_mean(values: Iterable[Value]) -> Value:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Variance shares: a number for a model's cells
-# ---------------------------------------------------------------------------------------------------------------------
-
-FACTORS = ("objective", "searcher", "budget", "draw")
-
-
-class _Decomposition:
-    """Linear models of the factors that vary, for one model's outcomes: one column, or one for each layer of its masks.
-
-    A draw belongs to its objective, for the same seed is other data under another.
-    """
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self.n = len(cells)
-        self._levels: dict[str, list[Hashable]] = {
-            "objective": [cell.objective for cell in cells],
-            "searcher": [cell.searcher for cell in cells],
-            "budget": [cell.budget for cell in cells],
-            "draw": [(cell.objective, cell.draw) for cell in cells],
-        }
-        varied = {name: len(set(levels)) > 1 for name, levels in self._levels.items()}
-        varied["draw"] = len({cell.draw for cell in cells}) > 1
-        self.factors = tuple(name for name in FACTORS if varied[name])
-        self.every = frozenset(self.factors)
-        self.size = sum(len(set(self._levels[name])) for name in self.factors)
-        self._bases: dict[frozenset[str], Any] = {}
-
-    def basis(self, factors: frozenset[str]) -> Any:
-        """An orthonormal basis of what factors span beside the mean, (cells, degrees of freedom)."""
-        import numpy as np
-        from scipy.linalg import orth
-
-        if factors not in self._bases:
-            levels = [(name, each) for name in sorted(factors) for each in dict.fromkeys(self._levels[name])]
-            columns = [[float(level == each) for level in self._levels[name]] for name, each in levels]
-            dummies = np.array(columns).reshape(-1, self.n).T
-            self._bases[factors] = orth(dummies - dummies.mean(axis=0), rcond=SAME) if columns else dummies
-        return self._bases[factors]
-
-    def lmg(self, worth: Callable[[frozenset[str]], Any]) -> dict[str, Any]:
-        """What each factor adds to ``worth``, averaged over the orders of adding them (Lindeman, Merenda, Gold 1980)."""
-        known = cache(worth)
-        orders = [
-            order
-            for order in permutations(self.factors)
-            if not {"objective", "draw"} <= self.every or order.index("objective") < order.index("draw")
-        ]
-
-        def gain(order: tuple[str, ...], name: str) -> Any:
-            place = order.index(name)
-            return known(frozenset(order[: place + 1])) - known(frozenset(order[:place]))
-
-        return {name: sum(gain(order, name) for order in orders) / len(orders) for name in self.factors}
-
-    def shares(self, y: Any, adjusted: bool) -> dict[str, Any]:
-        """Each factor's share of the variance of outcomes, (cells, resamples, columns); columns are taken together.
-
-        Adjusted for what noise gives to a factor of so many levels, it is epsilon squared: share - df (1 - R^2) / (df of
-        the rest).
-        """
-        import numpy as np
-
-        centred = (y - y.mean(axis=0)).reshape(self.n, -1)
-
-        def squares(values: Any) -> Any:
-            return np.sum(values.reshape(-1, *y.shape[1:]) ** 2, axis=(0, 2))
-
-        whole = squares(centred)
-
-        @cache
-        def explained(factors: frozenset[str]) -> Any:
-            return squares(self.basis(factors).T @ centred) / whole
-
-        share = self.lmg(explained)
-        if not adjusted:
-            return share
-        df, noise = self.lmg(self.df), (1 - explained(self.every)) / self.left
-        return {name: share[name] - df[name] * noise for name in self.factors}
-
-    def df(self, factors: frozenset[str]) -> int:
-        """Degrees of freedom that factors take."""
-        return int(self.basis(factors).shape[1])
-
-    @property
-    def left(self) -> int:
-        """Degrees of freedom that the main effects leave."""
-        return self.n - 1 - self.df(self.every)
-
-    def resampled(self, y: Any, seed: int) -> Iterator[Any]:
-        """Outcomes with what main effects leave drawn again, all columns of a cell together; some resamples at a time."""
-        import numpy as np
-
-        basis = self.basis(self.every)
-        fitted = y.mean(axis=0) + basis @ (basis.T @ (y - y.mean(axis=0)))
-        residuals = (y - fitted) * math.sqrt(self.n / self.left)
-        drawn = np.random.default_rng(seed).integers(self.n, size=(self.n, RESIDUAL_RESAMPLES))
-        step = max(1, AT_ONCE // y.size)
-        for begin in range(0, RESIDUAL_RESAMPLES, step):
-            yield fitted[:, None, :] + residuals[drawn[:, begin : begin + step]]
-
-
-@dataclass(frozen=True)
-class _Share:
-    """A share in one model, its resamples, the cells it rests on, and the degrees of freedom that are left."""
-
-    value: float
-    drawn: Any
-    cells: int
-    left: int
-
-
-def _share(cells: Sequence[Cell], factor: str, of: Column | None, seed: int, adjusted: bool) -> _Share | None:
-    """A factor's share in one model; None where there is nothing to explain."""
-    import numpy as np
-
-    if of is None:
-        y = np.array([[float(layer in cell.removed) for layer in range(cell.layers)] for cell in cells])
-    else:
-        cells = [cell for cell in cells if of(cell) is not None]
-        y = np.array([of(cell) for cell in cells], dtype=float)[:, None]
-    model = _Decomposition(cells)
-    if y.size * model.size > WORK:
-        raise _OutOfScope(f"{len(cells):,} cells of {model.size:,} levels are more than a variance share can be had of")
-    if factor not in model.factors or model.left < 1 or np.ptp(y, axis=0).max() <= SAME:
-        return None
-    value = float(model.shares(y[:, None, :], adjusted)[factor][0])
-    drawn = np.concatenate([model.shares(each, adjusted)[factor] for each in model.resampled(y, seed)])
-    return _Share(value, drawn - drawn.mean() + value, len(cells), model.left)
-
-
-def _acc(cell: Cell) -> Value:
-    return cell.values.get("acc")
-
-
-def _raw_share(cells: Sequence[Cell], factor: str, of: Column | None = _acc, *, seed: int = 0) -> _Share | None:
-    return _share(cells, factor, of, seed, adjusted=False)
-
-
-def _variance_share(cells: Sequence[Cell], factor: str, of: Column | None = _acc, *, seed: int = 0) -> _Share | None:
-    return _share(cells, factor, of, seed, adjusted=True)
-
-
-#: The plain share flatters a factor with many levels, by df / (n - 1) where there is only noise: in simulations its
-#: interval covered a true 0 of seven searchers in 46 % of 200 studies, that of the adjusted share in 99 %.
-SHARES: Mapping[str, Callable[..., _Share | None]] = {"variance_share": _variance_share, "raw_share": _raw_share}
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "mean": _mean,
-    "spread": _spread,
-    "spearman": _spearman,
-    "kendall": _kendall,
-    "jaccard": _jaccard,
-    "depth": _depth,
-    "delta": _delta,
-    "regret": _regret,
-    "rate": _rate,
-    **SHARES,
-}
 
 #: What an argument may be where it is no column.
 WORDS = {"masks": ("masks",), "within": ("objective", "searcher"), "across": ("objective",), "factor": FACTORS}
 #: Every function takes these too: which cells it is about.
 SELECTORS = ("model", "objective", "searcher", "budget", "drop", "upto", "draw")
-#: Why a function may have no value.
-_EMPTY = {
-    "spread": "it needs two searchers under one objective",
-    "spearman": "it needs three searchers under one objective, and values that differ",
-    "kendall": "it needs three searchers under one objective, and values that differ",
-    "jaccard": "there are no two masks to compare: one objective, or one searcher",
-    "delta": "the dense model was not measured so",
-    "variance_share": "the factor or the outcome does not vary within a model",
-    "raw_share": "the factor or the outcome does not vary within a model",
-}
 
 
 @dataclass(frozen=True)
@@ -464,37 +192,20 @@ def _parameters(function: str) -> dict[str, inspect.Parameter]:
 
 
 def _check_argument(call: Call, name: str, value: Node) -> None:
-    if inner := next(_within(value, Call), None):
+    if inner := next(within(value, Call), None):
         raise wrong(inner.at, f"no function within {call.function}: its arguments are of single cells")
     if name in WORDS and not (isinstance(value, Word) and value.text in WORDS[name]):
         raise wrong(value.at, f"{name} of {call.function} is {' or '.join(WORDS[name])}")
     if name in ("model", "objective", "searcher") and not isinstance(value, Word):
         raise wrong(value.at, f'{name} is a text, e.g. {name}="{"greedy, beam" if name == "searcher" else "*"}"')
     if name in ("budget", "drop", "upto", "draw") and (
-        any(word.text != "n" for word in _within(value, Word)) or any(_within(value, Comparison))
+        any(word.text != "n" for word in within(value, Word)) or any(within(value, Comparison))
     ):
         raise wrong(value.at, f"{name} is a number{'' if name == 'draw' else ' of layers, such as 7 or n/4'}")
     if name == "condition" and not isinstance(value, Comparison | Every):
         raise wrong(value.at, "rate needs a condition, such as regret <= 0.01")
     if name in ("column", "x", "y", "of") and isinstance(value, Comparison | Every):
         raise wrong(value.at, f"{call.function} needs a column; the share of cells where this holds is rate(...)")
-
-
-def _within(node: Node, kind: type[T]) -> Iterator[T]:
-    """The nodes of a kind in a tree."""
-    if isinstance(node, kind):
-        yield node
-    parts: tuple[Node, ...] = ()
-    if isinstance(node, Negative):
-        parts = (node.of,)
-    elif isinstance(node, Operation | Comparison):
-        parts = (node.left, node.right)
-    elif isinstance(node, Every):
-        parts = node.parts
-    elif isinstance(node, Call):
-        parts = (*node.arguments, *(value for _, _, value in node.named))
-    for part in parts:
-        yield from _within(part, kind)
 
 
 def _like(name: str, patterns: Iterable[str]) -> bool:
@@ -578,7 +289,7 @@ def _selected(call: Call, selectors: Mapping[str, Node], cells: Sequence[Cell]) 
     """The cells that a call is about.
 
     Raises:
-        _OutOfScope: there are none.
+        OutOfScope: there are none.
     """
     kept = list(cells)
     for name, node in selectors.items():
@@ -594,7 +305,7 @@ def _selected(call: Call, selectors: Mapping[str, Node], cells: Sequence[Cell]) 
             has = ", ".join(f"{budget} of {layers}" for budget, layers in pairs[:8])
             said = f"has no cell of that {name}; layers removed: {has}" if name != "draw" else "has no such draw"
         if not kept:
-            raise _OutOfScope(f"{call.function}, column {node.at}: the study {said}")
+            raise OutOfScope(f"{call.function}, column {node.at}: the study {said}")
     return kept
 
 
@@ -667,7 +378,7 @@ def _compare(comparison: Comparison, about: Check, study: Study, cells: Sequence
     measured = (_measure_shares if shares else _measure)(asked, study, cells, about.minimum)
     value = float(_arithmetic(effect, measured.values))
     if not math.isfinite(value):
-        raise _OutOfScope(f"column {comparison.at}: what is compared is no number here, it divides by zero")
+        raise OutOfScope(f"column {comparison.at}: what is compared is no number here, it divides by zero")
     low, high = _interval(effect, measured, alpha)
     if len(asked) == 1 and effect is asked[0] and asked[0].function == "rate" and value in (0, 1):
         # No exception was seen, and resampling shows none: the rule of three, exactly.
@@ -720,7 +431,7 @@ def _measure(asked: Sequence[Call], study: Study, cells: Sequence[Cell], minimum
     """Functions of single observations, and their resamples: the same observations are drawn for all of them."""
     import numpy as np
 
-    found = {call: _observations(call, study, cells) for call in asked}
+    found = _known({call: _observations(call, study, cells) for call in asked})
     units = sorted({unit for own in found.values() for unit in own})
     count = min(map(len, found.values()))
     _enough(count, minimum)
@@ -733,15 +444,15 @@ def _measure(asked: Sequence[Call], study: Study, cells: Sequence[Cell], minimum
         times = generator.multinomial(len(units), np.full(len(units), 1 / len(units)), size=size)
         with np.errstate(invalid="ignore"):
             drawn.append((times @ sums) / (times @ known))
-    by_call = np.concatenate(drawn).T
+
+    def means(model: str) -> dict[Call, float]:
+        own = {call: [value for unit, value in found[call].items() if unit[0] == model] for call in asked}
+        return {call: fmean(values) for call, values in own.items() if values}
 
     return _Measured(
-        by_model={
-            model: {call: fmean(own) for call in asked if (own := [v for u, v in found[call].items() if u[0] == model])}
-            for model in dict.fromkeys(unit[0] for unit in units)
-        },
+        by_model={model: means(model) for model in dict.fromkeys(unit[0] for unit in units)},
         values={call: fmean(found[call].values()) for call in asked},
-        drawn=dict(zip(asked, by_call, strict=True)),
+        drawn=dict(zip(asked, np.concatenate(drawn).T, strict=True)),
         count=count,
         df=count - 1,
         wider=math.sqrt(count / (count - 1)) if count > 1 else math.inf,
@@ -749,37 +460,53 @@ def _measure(asked: Sequence[Call], study: Study, cells: Sequence[Cell], minimum
     )
 
 
-def _observations(call: Call, study: Study, cells: Sequence[Cell]) -> dict[Unit, float]:
-    """A function's value in each observation that has one."""
+def _observations(call: Call, study: Study, cells: Sequence[Cell]) -> dict[tuple[str, int, int], Value]:
+    """A function's value in each observation that it is about; None where it has none."""
     bound = _bound(call)
     arguments, function = _arguments(bound, study), FUNCTIONS[call.function]
+    of_units = {name: node for name, node in bound.selectors.items() if name not in ("objective", "searcher")}
+    units = dict.fromkeys(cell.unit for cell in _selected(call, of_units, cells))
     groups = grouped(_selected(call, bound.selectors, cells), lambda cell: cell.unit)
-    values = {unit: function(group, **arguments) for unit, group in groups.items()}
-    found = {unit: value for unit, value in values.items() if value is not None and math.isfinite(value)}
-    if not found:
-        raise _OutOfScope(f"{call.function}, column {call.at}: {_EMPTY.get(call.function, 'nothing was measured')}")
-    return found
+    return {unit: function(groups[unit], **arguments) if unit in groups else None for unit in units}
+
+
+def _known(found: Mapping[Call, Mapping[K, V | None]]) -> dict[Call, dict[K, V]]:
+    """What was found, less all of an observation in which something is missing: the rest is compared like with like.
+
+    Raises:
+        OutOfScope: nothing is left of a function.
+    """
+    gaps = {key for own in found.values() for key, value in own.items() if value is None}
+    known: dict[Call, dict[K, V]] = {}
+    for call, own in found.items():
+        known[call] = {key: value for key, value in own.items() if value is not None and key not in gaps}
+        if not known[call]:
+            alone = all(value is None for value in own.values())
+            why = EMPTY.get(call.function, "nothing was measured") if alone else "where it has a value another has none"
+            raise OutOfScope(f"{call.function}, column {call.at}: {why}")
+    return known
 
 
 def _measure_shares(asked: Sequence[Call], study: Study, cells: Sequence[Cell], minimum: int) -> _Measured:
     """Shares of variance: the means over models, each resampled by itself."""
     import numpy as np
 
-    by_model: dict[str, dict[Call, _Share]] = {}
-    for call in asked:
+    def shares(call: Call) -> dict[str, Share | None]:
         bound = _bound(call)
         arguments = _arguments(bound, study)
         groups = grouped(_selected(call, bound.selectors, cells), lambda cell: cell.model)
-        for seed, (model, group) in enumerate(groups.items()):
-            if (share := SHARES[call.function](group, **arguments, seed=seed)) is not None:
-                by_model.setdefault(model, {})[call] = share
-        if not any(call in own for own in by_model.values()):
-            raise _OutOfScope(f"{call.function}, column {call.at}: {_EMPTY[call.function]}")
-    each = {call: [own[call] for own in by_model.values() if call in own] for call in asked}
+        return {
+            model: SHARES[call.function](group, **arguments, seed=study.models.index(model))
+            for model, group in groups.items()
+        }
+
+    found = _known({call: shares(call) for call in asked})
+    each = {call: list(own.values()) for call, own in found.items()}
+    models = dict.fromkeys(model for own in found.values() for model in own)
     count = min(sum(share.cells for share in own) for own in each.values())
     _enough(count, minimum)
     return _Measured(
-        by_model={model: {call: share.value for call, share in own.items()} for model, own in by_model.items()},
+        by_model={m: {call: own[m].value for call, own in found.items() if m in own} for m in models},
         values={call: fmean(share.value for share in own) for call, own in each.items()},
         drawn={call: np.mean([share.drawn for share in own], axis=0) for call, own in each.items()},
         count=count,
@@ -791,7 +518,7 @@ def _measure_shares(asked: Sequence[Call], study: Study, cells: Sequence[Cell], 
 
 def _enough(count: int, minimum: int) -> None:
     if count < minimum:
-        raise _OutOfScope(f"{count} observations, the claim asks for {minimum} at least")
+        raise OutOfScope(f"{count} observations, the claim asks for {minimum} at least")
 
 
 def _interval(effect: Node, measured: _Measured, alpha: float) -> tuple[float, float]:

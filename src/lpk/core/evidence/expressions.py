@@ -16,9 +16,11 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lpk.core.errors import UsageError
 
+N = TypeVar("N")
 LENGTH = 1_000
 NESTING = 20
 CALLS = 20
@@ -119,6 +121,23 @@ def calls(node: Node) -> Iterator[Call]:
     elif isinstance(node, Operation | Comparison):
         yield from calls(node.left)
         yield from calls(node.right)
+
+
+def within(node: Node, kind: type[N]) -> Iterator[N]:
+    """The nodes of a kind in a tree, the root and arguments of functions included."""
+    if isinstance(node, kind):
+        yield node
+    parts: tuple[Node, ...] = ()
+    if isinstance(node, Negative):
+        parts = (node.of,)
+    elif isinstance(node, Operation | Comparison):
+        parts = (node.left, node.right)
+    elif isinstance(node, Every):
+        parts = node.parts
+    elif isinstance(node, Call):
+        parts = (*node.arguments, *(value for _, _, value in node.named))
+    for part in parts:
+        yield from within(part, kind)
 
 
 class _Parser:

@@ -19,7 +19,7 @@ from lpk.core.evidence.records import Disagreement
 from lpk.core.evidence.sentences import sentences
 from lpk.core.evidence.statements import Statement, Word, likeness, read
 from lpk.core.evidence.vocabulary import FREQUENCIES, GENERIC_NAMES
-from lpk.core.evidence.wording import tokens
+from lpk.core.evidence.wording import bounds, tokens
 
 __all__ = ["Quantity", "disagreements", "quantities", "sentences", "strength"]
 
@@ -60,14 +60,27 @@ def _numbers(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
     for figure in claim.quantities:
         fitting = [other for other in source if _agrees(figure, other)]
         if fitting:
-            yield from _bound(figure, fitting)
-        elif not re.match(r"(one|single)\b", figure.text):  # "one of the layers" counts nothing
+            yield from _bound(figure, fitting, _other_denials(claim, quote), any(bounds.all(claim.tokens)))
+        elif not _refers(figure, source):
             yield _other_figure(figure, source)
-    versions = {token.text for token in quote.tokens if token.kind == "version"}
+    versions = {token.lower.strip("v") for token in quote.tokens if token.kind == "version"}
     for token in claim.tokens:
-        if token.kind == "version" and token.text not in versions:
+        if token.kind == "version" and token.lower.strip("v") not in versions:
             yield Disagreement(what="number", claim=token.text, quote=", ".join(sorted(versions)))
     yield from _swapped(claim, quote)
+
+
+def _other_denials(claim: Statement, quote: Statement) -> bool:
+    """Whether the claim denies what the quote does not, or states what it denies."""
+    ours, theirs = ({word.key for word in text.words if word.negations % 2} for text in (claim, quote))
+    return bool(ours - theirs or theirs & (claim.keys - ours))
+
+
+def _refers(figure: Quantity, source: list[Quantity]) -> bool:
+    """Whether a word for a number counts nothing anew: one of the layers, the two rankings."""
+    counted = any(set(figure.label) & set(other.label) for other in source)
+    definite = figure.before in ("the", "these", "those", "all", "both") and not counted
+    return bool(re.match(r"(one|single)\b", figure.text.lower())) or (figure.text[0].isalpha() and definite)
 
 
 def _agrees(claim: Quantity, quote: Quantity) -> bool:
@@ -77,6 +90,8 @@ def _agrees(claim: Quantity, quote: Quantity) -> bool:
         ours, theirs = claim.scaled, quote.scaled
         return math.isclose(ours, theirs) or _rounds(ours, claim.step * claim.scale, theirs, quote.step * quote.scale)
     if not bare and claim.family != quote.family:
+        return False
+    if {claim.unit, quote.unit} == {"", "%"} and (claim if claim.unit == "" else quote).label:  # 3 cases, 3 % of cases
         return False
     about = 0.05 * abs(quote.value) if claim.bound == "about" else 0.0
     if _rounds(claim.value, max(claim.step, 2 * about), quote.value, quote.step):
@@ -100,17 +115,18 @@ def _other_figure(figure: Quantity, source: list[Quantity]) -> Disagreement:
     )
 
 
-def _bound(figure: Quantity, fitting: list[Quantity]) -> Iterator[Disagreement]:
-    """What is up to 5% is not 5%, and at most is not at least."""
-    if any(other.bound in ("", figure.bound) for other in fitting):
+def _bound(figure: Quantity, fitting: list[Quantity], denied: bool, limits: bool) -> Iterator[Disagreement]:
+    """What is up to 5% is not 5%, and less than 5 is not more than 5 (but what does not exceed 5 may be)."""
+    ours, theirs = figure.bound, {other.bound for other in fitting}
+    shown = f"{fitting[0].bound} {fitting[0].text}"
+    if "" in theirs or "beyond" in {ours, *theirs}:
         return
-    other = fitting[0]
-    if "beyond" in (figure.bound, other.bound):
-        return
-    if figure.bound and other.bound != "about" != figure.bound:
-        yield Disagreement(what="direction", claim=f"{figure.bound} {figure.text}", quote=f"{other.bound} {other.text}")
-    elif not figure.bound and figure.step <= other.step:
-        yield Disagreement(what="hedge", claim=figure.text, quote=f"{other.bound} {other.text}")
+    if not ours and limits and theirs <= {"at least", "at most"}:
+        return  # above a ratio of 0.4
+    if not ours and figure.step <= fitting[0].step:
+        yield Disagreement(what="hedge", claim=figure.text, quote=shown)
+    elif not denied and (ours, theirs) in (("at most", {"at least"}), ("at least", {"at most"})):
+        yield Disagreement(what="direction", claim=f"{ours} {figure.text}", quote=shown)
 
 
 def _swapped(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
@@ -169,28 +185,37 @@ def _joined(text: str) -> set[str]:
 
 
 def _signs(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
-    found: list[tuple[bool, Disagreement]] = []
+    apart = list(_apart(claim, quote))
+    # "no option was tuned" and "the options were not tuned": a denial that only moved is none
+    denied = [word.negations % 2 for word, other in apart if word.negations % 2 != other.negations % 2]
+    moved = 0 in denied and 1 in denied
+    for word, other in apart:
+        turned = word.negations % 2 != other.negations % 2
+        if not (turned and moved):
+            yield Disagreement(what="negation" if turned else "direction", claim=word.shown, quote=other.shown)
+
+
+def _apart(claim: Statement, quote: Statement) -> Iterator[tuple[Word, Word]]:
+    """Words of the claim, and of the quote in like surroundings, that have one key and other signs."""
+    found: list[tuple[Word, Word]] = []
     excused = False
     for word in claim.words:
         nearest = _nearest(word, claim, quote) if word.kind in ("word", "direction") and not word.unsure else []
         if not nearest or any(other.unsure for other in nearest):
             continue
-        wide = word.wide or nearest[0].wide
         if any(_same(word, other) for other in nearest):
-            excused = excused or wide
+            excused = excused or word.wide or nearest[0].wide
             continue
         # "similar solutions of different searches": the quote's word is what another word of the claim is about
         twins = [twin for twin in claim.words if twin.key == word.key and _same(twin, nearest[0])]
-        if any(nearest[0] in _nearest(twin, claim, quote) for twin in twins):
-            continue
-        what = "negation" if word.negations % 2 != nearest[0].negations % 2 else "direction"
-        found.append((wide, Disagreement(what=what, claim=word.shown, quote=nearest[0].shown)))
-    # of a clause that is denied as a whole, one word that agrees is enough
-    yield from (disagreement for wide, disagreement in found if not (wide and excused))
+        if not any(nearest[0] in _nearest(twin, claim, quote) for twin in twins):
+            found.append((word, nearest[0]))
+    # of words one of which is denied, one that agrees is enough
+    yield from (pair for pair in found if not (excused and (pair[0].wide or pair[1].wide)))
 
 
 def _same(word: Word, other: Word) -> bool:
-    if not word.right and other.right and word.before & (other.right - other.left):
+    if not word.right and word.negations % 2 == other.negations % 2 and word.before & (other.right - other.left):
         return True  # Y is slower, where X is faster than Y: which is meant is not to be told
     return word.sign == other.sign * _turned(word, other)
 
@@ -247,14 +272,18 @@ def _hedges(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
     for booster in claim.boosters:
         if not quote.boosters:
             yield Disagreement(what="hedge", claim=booster, quote="")
-    hedged = claim.hedges or claim.mild or any(word.text.lower() in FREQUENCIES for word in claim.of("quantifier"))
-    if hedged or not (quote.hedges or quote.mild):
+    often = [word.text for word in quote.of("quantifier") if word.hedging]
+    if claim.hedges or claim.mild or any(word.text.lower() in FREQUENCIES for word in claim.of("quantifier")):
+        return
+    hedged = [*quote.hedges, *(often if not claim.of("quantifier") else ())]
+    if not hedged:
         return
     for word in claim.words:
-        others = _nearest(word, claim, quote) if word.kind != "quantifier" else []
-        if others and all(other.hedged for other in others):
-            yield Disagreement(what="hedge", claim=word.text, quote=", ".join(quote.hedges))
+        nearest = _nearest(word, claim, quote) if word.kind in ("word", "direction") else []
+        # "dropping layers" asserts nothing of "layers could be dropped"
+        if nearest and all(other.hedged and _same(word, other) for other in nearest) and not word.text.endswith("ing"):
+            yield Disagreement(what="hedge", claim=word.text, quote=", ".join(hedged))
             return
     doubted = {word.key for word in quote.words if word.doubted}
-    if quote.hedges and len(claim.keys) > 2 and len(claim.keys & doubted) >= 0.75 * len(claim.keys):
-        yield Disagreement(what="hedge", claim=claim.text, quote=", ".join(quote.hedges))
+    if len(claim.keys) > 2 and len(claim.keys & doubted) >= 0.75 * len(claim.keys):
+        yield Disagreement(what="hedge", claim=claim.text, quote=", ".join(hedged))

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from lpk.core.errors import EnvironmentMissing, PluginError, UsageError
 from lpk.core.evidence.contracts import Source
 from lpk.core.evidence.layout import Layout, Role
-from lpk.core.evidence.lines import Line, Outline, Rect, Word
+from lpk.core.evidence.lines import Line, Outline, Rect, Run, Word
 from lpk.core.evidence.views import View
 
 _OUT_OF_FLOW = (Role.FLOAT, Role.NOTE)
@@ -48,6 +48,12 @@ class FullText:
     lines: tuple[Line, ...]
     outline: tuple[Outline, ...] = ()
     unreadable: frozenset[int] = frozenset()
+
+    @classmethod
+    def plain(cls, text: str) -> FullText:
+        """A text that is no file, such as an abstract: one page."""
+        lines = tuple(Line(1, 0, (Run(line),)) for line in text.splitlines() if line.strip())
+        return cls(hashlib.sha256(text.encode()).hexdigest(), "text/plain", "plain", 1, lines)
 
     @property
     def text_layer(self) -> bool:

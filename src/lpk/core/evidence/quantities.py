@@ -42,7 +42,7 @@ class Quantity:
         unit: a key of ``vocabulary.UNITS``; empty: none that is known.
         text: how it is written, with its unit.
         step: what its last digit stands for, in its unit: 0.1 for 62.4.
-        bound: "at most" (up to), "at least" (more than), "about" or nothing.
+        bound: a key of ``vocabulary.BOUNDS``; empty: none.
         label: stems of the words after it, which say what is counted.
         before: the word before it, in lower case.
         place: of its first token, among the text's.

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from lpk.core.evidence.quantities import Quantity, figures
 from lpk.core.evidence.sentences import sentences
-from lpk.core.evidence.vocabulary import FUNCTION_WORDS, NEGATIVE_PREFIXES, NOT_ONLY
+from lpk.core.evidence.vocabulary import FREQUENCIES, FUNCTION_WORDS, NEGATIVE_PREFIXES, NOT_ONLY
 from lpk.core.evidence.wording import (
     Lexicon,
     Token,
@@ -25,6 +25,7 @@ from lpk.core.evidence.wording import (
     is_name,
     is_number,
     light,
+    modifiers,
     negations,
     prefixed,
     quantifiers,
@@ -35,6 +36,14 @@ from lpk.core.evidence.wording import (
 _BREAKS = frozenset(
     ["but", "whereas", "while", "although", "though", "because", "however", "yet", "when", "until", "if"]
 )
+#: Quantifiers that are read as negations, or as no more than "about".
+_NO_QUANTIFIERS = frozenset(["no", "none", "nearly", "almost", "hardly", "barely", "scarcely"])
+_BE = frozenset(["is", "are", "was", "were", "be", "been", "being"])
+#: Negations of a noun; the others are of a verb.
+_OF_NOUNS = frozenset(["no", "none", "without", "lack", "lack of", "absence of", "neither", "nor"])
+_DEGREES = {"more": 1, "most": 1, "less": -1, "least": -1}
+#: Where a statement that is hedged as a whole ends.
+_TURNS = frozenset([";", "but", "whereas", "although", "though", "however", "yet"])
 _MARKS = frozenset(",;:()[]")
 #: How many words the end of a clause or a sentence counts for.
 _BEYOND = 3
@@ -91,6 +100,11 @@ class Word:
     def sign(self) -> int:
         """+1 or -1: the side of its axis, and whether it is denied."""
         return (self.side or 1) * (-1 if self.negations % 2 else 1)
+
+    @property
+    def hedging(self) -> bool:
+        """Whether it says that something holds only sometimes or often; "mostly" is near enough to always."""
+        return 0 < self.level < 4 and self.text.lower() in FREQUENCIES
 
     @property
     def shown(self) -> str:
@@ -168,28 +182,37 @@ class _Reader:
         self.words: list[Word] = []
         self.at: dict[int, Word] = {}
         self.breaks: set[int] = set()
+        self.bounding = self._bounding()
         self.adverbs: list[int] = []
         self._words()
         self._negations()
-        for hedge, strong in marked:
-            self._hedge(hedge, strong)
+        for index, token in enumerate(self.text):
+            if token.lower == "little":  # "changes it only little" denies more or less
+                for word in self._before(index):
+                    word.unsure = True
+        for hedge in marked:
+            self._hedge(hedge)
+        for word in self.words:
+            if word.hedging:
+                following = [other for other in self._after(word.token + 1) if not other.text.endswith("ly")]
+                for other in following[:1]:
+                    other.hedged = True
         for word in self.words:
             if word.side:
                 self._compare(word)
 
-    def _without_hedges(self, text: tuple[Token, ...]) -> list[tuple[int, bool]]:
-        """Take the hedges out, so that a hedge more changes nothing else; before which tokens they stood."""
-        marked: list[tuple[int, bool]] = []
+    def _without_hedges(self, text: tuple[Token, ...]) -> list[int]:
+        """Take the hedges out, so that one more changes nothing else; before which tokens those stood that count."""
+        marked: list[int] = []
         done = 0
         for start, end, tag in hedges.all(text):
             phrase = " ".join(token.text for token in text[start:end])
             {"hedge": self.hedges, "mild": self.mild, "booster": self.boosters}[tag].append(phrase)
-            if tag != "booster" and not negations.at(text, start):
-                self.text += text[done:start]
-                marked.append((len(self.text), tag == "hedge"))
-                done = end
-            elif tag == "hedge":
-                marked.append((len(self.text) + end - done, True))
+            stays = tag == "booster" or negations.at(text, start) is not None  # unlikely
+            self.text += text[done : end if stays else start]
+            done = end
+            if tag == "hedge":
+                marked.append(len(self.text))
         self.text += text[done:]
         return marked
 
@@ -197,13 +220,15 @@ class _Reader:
 
     def _words(self) -> None:
         """Every content word, and where clauses end."""
-        place, first, bounding = 0, True, self._bounding()
+        place, first = 0, True
         while place < len(self.text):
             token, end = self.text[place], place + 1
             if token.text in _MARKS or token.lower in _BREAKS:
                 self.clause += 1
                 self.breaks.add(place)
-            elif token.kind != "mark" and place not in bounding:
+            elif token.kind != "mark" and place not in self.bounding:
+                if token.lower == "and" and directions.at(self.text[place + 1 : place + 5], 0):
+                    self.clause += 1  # "helps small models and hurts large ones" says two things
                 end = self._word(place, first)
                 first = False
             place = end
@@ -223,11 +248,13 @@ class _Reader:
         if figure:
             self._add(place, figure.end, f"{figure.value:g}", "number")
             return figure.end
-        if (
-            quantifier
-            and rest[0].lower not in ("no", "none", "nearly")
-            and (rest[0].lower, quantifier[1]) != ("almost", 1)
-        ):
+        after = directions.at(self.text[place + 1 : place + 5], 0)
+        if token.lower in _DEGREES and after:  # less stable
+            word = self._add(place, place + 1 + after[1], after[0][:-1], "direction")
+            self._direction(word, after[0])
+            word.side *= _DEGREES[token.lower]
+            return place + 1 + after[1]
+        if quantifier and (quantifier[1] > 1 or token.lower not in _NO_QUANTIFIERS):
             word = self._add(place, place + quantifier[1], "", "quantifier")
             word.level, word.universal = int(quantifier[0]), universal.at(rest, 0) is not None
             return place + quantifier[1]
@@ -280,6 +307,8 @@ class _Reader:
     def _negations(self) -> None:
         neither = False
         for start, end, _ in negations.all(self.text):
+            if start in self.bounding:  # no less than 5
+                continue
             negation = self.text[start].lower
             if negation == "neither" and not self._before(start):
                 # "neither more data nor a longer context helps" denies a verb that rules don't find
@@ -294,28 +323,63 @@ class _Reader:
 
     def _negate(self, start: int, end: int) -> None:
         """Turn the sign of the word that a negation reaches: through adverbs and light words to the first other."""
-        negation, before = self.text[start].lower, self._before(start)
+        negation = " ".join(token.lower for token in self.text[start:end])
+        before = self._before(start)
         last = self.text[start - 1].lower if start else ""
         if last in ("almost", "nearly") or (end < len(self.text) and self.text[end].lower in NOT_ONLY):
-            return None
+            return
         if self._that(end):
-            return self._negate_all(end + 1)
+            self._negate_all(end + 1)
+            return
         if negation in ("no", "none") and last == "by":  # recovered by none of the methods
-            return self._turn(before[-1:])
-        reached: Word | None = None
-        for word in self._after(end):
-            opens = negation in ("no", "none") and not before
-            if word.kind == "number" or (opens and agents.at(self.text, word.token)):
-                continue
-            reached = word
-            self._turn([word])
-            if word.kind == "light" and self._that(word.token + 1):
-                return self._negate_all(word.token + 2)
-            if word.kind != "light" and not word.text.endswith("ly") and word.text.lower() != "always":
-                return None
-        if reached is not None and reached.kind == "light":  # retraining is not needed
             self._turn(before[-1:])
-        return None
+            return
+        if negation == "no" and end < len(self.text) and self.text[end].lower in ("less", "more", "worse", "better"):
+            for word in list(self._after(end))[:2]:  # "no less accurate" is at least as accurate
+                word.unsure = True
+            return
+        reached, found = self._reached(negation, end, opens=not before)
+        if negation == "without" and not any(
+            word.token < start for word in self.words
+        ):  # "without X, it fails" says nothing of X
+            for word in reached:
+                word.unsure = True
+            return
+        if reached and self._that(reached[-1].token + 1):
+            self._negate_all(reached[-1].token + 2)
+        elif not found and reached and reached[-1].kind == "light":  # retraining is not needed
+            reached += before[-1:]
+        self._turn(reached)
+        for word in reached:  # of "no significant gain" and "the gain is not significant" either may be meant
+            word.wide = word.wide or sum(other.kind != "light" for other in reached) > 1
+
+    def _reached(self, negation: str, place: int, opens: bool) -> tuple[list[Word], bool]:
+        """The words that a negation before a token reaches, the one it denies last; whether it found that one."""
+        reached: list[Word] = []
+        of_noun = negation in _OF_NOUNS
+        for word in self._after(place):
+            if word.kind == "number":
+                continue
+            if opens and negation in ("no", "none") and agents.at(self.text, word.token):
+                of_noun = False
+                continue
+            reached.append(word)
+            if word.kind == "light":
+                if self._that(word.token + 1):
+                    return reached, False
+                of_noun = True
+            elif word.kind == "quantifier" and not _adverb(word):  # not all models
+                return reached, False
+            elif not _adverb(word) and not modifiers.at(self.text, word.token):
+                if of_noun and not word.text.endswith("ing"):  # no gradient information
+                    reached[-1] = self._head(word)
+                return reached, True
+        return reached, False
+
+    def _head(self, word: Word) -> Word:
+        """The last of the content words that stand side by side with a word."""
+        following = self.at.get(word.token + word.text.count(" ") + 1)
+        return self._head(following) if following is not None and following.kind in ("word", "direction") else word
 
     def _that(self, place: int) -> bool:
         """Whether a clause begins here: the case that, no evidence that."""
@@ -333,23 +397,34 @@ class _Reader:
 
     # -- hedges and comparisons ----------------------------------------------------------------------------------------
 
-    def _hedge(self, place: int, strong: bool) -> None:
-        """Mark the word that a hedge is on, and for a strong one all that follows in the clause."""
-        if strong:
-            words = list(self._after(place))
-            for word in words:
-                word.doubted = True
+    def _hedge(self, place: int) -> None:
+        """Mark what a hedge before a token takes back: the word that it is on, and what follows in the clause."""
+        following = self.text[place].lower if place < len(self.text) else ""
+        if following == "that":  # we believe that: of a whole statement, whose verb is further on
+            ends = (token for token in self.breaks if token > place and self.text[token].lower in _TURNS)
+            end = min(ends, default=len(self.text))
+            words = [word for word in self.words if place < word.token < end]
+        else:
+            words = list(self._after(place + (following in _BREAKS)))  # "possibly because"
+            that = next((token for token in range(place, len(self.text)) if self.text[token].lower == "that"), None)
+            said = [word for word in words if that is not None and word.token < that]
+            # "perhaps the best result is that" leaves what follows as it is, "it could be argued that" does not
+            words = said if len(said) > 1 else words
             on = (word for word in words if not word.text.endswith("ly") and word.kind != "quantifier")
             for word in list(on)[:1]:
                 word.hedged = True
+        for word in words:
+            word.doubted = True
 
     def _compare(self, word: Word) -> None:
         """What a direction compares with what: left more than right."""
         others = [other for other in self.words if other is not word and other.kind not in ("quantifier", "light")]
         word.before = frozenset(other.key for other in others if other.token < word.token)
         if _TRANSITIVE.at(self.text, word.token):
-            passive = self.text[word.token + 1 : word.token + 2] and self.text[word.token + 1].lower == "by"
-            after, _ = self._argument(word.token + 1 + bool(passive))
+            by = word.token + 1 < len(self.text) and self.text[word.token + 1].lower == "by"
+            before = [token.lower for token in self.text[max(0, word.token - 2) : word.token] if token.lower != "not"]
+            passive = by or (before[-1:] and before[-1] in _BE)
+            after, _ = self._argument(word.token + 1 + by)
             word.left, word.right = (after, word.before) if passive else (word.before, after)
             return
         for start, end, _ in _COMPARED.all(self.text):
@@ -375,6 +450,10 @@ class _Reader:
                 keys.append(self.at[token].key)
             token += 1
         return frozenset(keys), token
+
+
+def _adverb(word: Word) -> bool:
+    return word.text.endswith("ly") or word.text.lower() == "always"
 
 
 def _without_prefix(token: Token) -> Token | None:

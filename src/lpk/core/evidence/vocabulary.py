@@ -96,14 +96,16 @@ DIRECTIONS = {
 }
 
 #: What denies the next word that says something.
-NEGATIONS = "not|no|none|neither|nor|never|without|n't|unlikely|fail to|failure to|unable to|hardly|lack|lack of|absence of|no longer"
+NEGATIONS = "not|no|none|neither|nor|never|without|n't|unlikely|barely|scarcely|fail to|failure to|unable to|hardly|lack|lack of|absence of|no longer"
 #: After "not", it denies nothing.
 NOT_ONLY = word_set("only merely just simply")
 #: Words that "not" and "no" reach through: "not lead to a significant gain" denies the gain.
 LIGHT = (
-    "have|need|require|use|involve|show|lead|result|give|provide|cause|yield|observe|find|see|make|remain|exist|clear|significant|substantial"
-    "|measurable|noticeable|additional|further|major|considerable|meaningful|single|evidence|case|true|obvious|report"
+    "have|need|require|use|involve|show|lead|result|give|provide|cause|yield|observe|find|see|make|remain|exist|case|true"
+    "|report|imply|mean|conclude|claim|argue"
 )
+#: Adjectives that it reaches through, and denies too.
+MODIFIERS = "clear|significant|substantial|measurable|noticeable|additional|further|major|considerable|meaningful|single|obvious"
 #: What "no" and "none of the" reach through where a sentence begins: "no method recovers" denies that it recovers.
 AGENTS = "method|model|approach|algorithm|technique|baseline|work|study|criterion|layer|block|task|benchmark|dataset"
 #: Where un-, in-, non- ... is clearly a negation: the word without it. Others ("important") keep their prefix.
@@ -128,17 +130,15 @@ QUANTIFIERS = {
 }
 #: Of these, those that hedge a sentence: how often it holds.
 FREQUENCIES = word_set(
-    "often sometimes occasionally frequently usually typically generally mostly largely mainly partly rarely"
+    "seldom often sometimes occasionally frequently usually typically generally mostly largely mainly partly rarely"
 )
 #: Universal enough that a claim may not add them to a quote that has no quantifier.
 UNIVERSAL = "all|every|always|never|entirely|completely|strictly|universally|invariably|everywhere|in all cases"
 
 #: What makes a figure less than an exact one, where it stands before it.
 BOUNDS = {
-    "at most": (
-        "up to|until|till|as much as|as many as|as high as|at most|no more than|maximum of|a maximum of|less than|fewer than"
-        "|below|under|at best"
-    ),
+    "up to": "up to|until|till|as much as|as many as|as high as|maximum of|a maximum of",
+    "at most": "at most|no more than|less than|fewer than|below|under|at best",
     "at least": "at least|more than|over|above|no less than|no fewer than|a minimum of|exceed",
     "beyond": "beyond|past",
     "about": "about|approximately|around|roughly|nearly|almost|~|≈|circa|close to|on the order of|an estimated|some",
@@ -146,14 +146,12 @@ BOUNDS = {
 
 #: Words that take a statement back: it may be so, or only looks so. A claim may not drop them.
 HEDGES = (
-    "may|might|could|unclear|unlikely|remains to be seen|suggest|suggest that|appear|appear to|seem|seem to|seemingly|likely|possibly|perhaps|probably|potentially|presumably|arguably"
-    "|tend|tend to|tendency|tendency to|hint at|hint that|hypothesise|hypothesize|conjecture|speculate"
-    "|believe|plausible|plausibly|apparently|preliminary|to some extent|it is possible that|it could be that"
+    "may|might|could|unclear|unlikely|remains to be seen|suggest|appear|appear to|seem|seem to|seemingly|likely|possibly|perhaps|probably|potentially|presumably|arguably"
+    "|tend|tend to|tendency|tendency to|hint at|hint|hypothesise|hypothesize|conjecture|speculate"
+    "|believe|plausible|plausibly|apparently|preliminary|to some extent|it is possible|can not exclude|can not be excluded|can not rule out|can not be ruled out|it could be"
 )
 #: These hedge a claim too, but a claim without them says the same to most readers.
-MILD_HEDGES = (
-    "can|indicate|indication|estimate|possible|possibility|potential|would|should|expect|allow|enable|let|future work"
-)
+MILD_HEDGES = "can|indicate|indication|estimate|possible|possibility|potential|would|should|expect|allow|enable|let|future work|evidence"
 #: These say that something is beyond doubt. A claim may not add them.
 BOOSTERS = (
     "prove|proof|proven|provably|guarantee|undoubtedly|certainly|definitely|unquestionably|conclusively|establish"

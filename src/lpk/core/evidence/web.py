@@ -267,12 +267,15 @@ class Web:
         declared = _number(response.headers.get("Content-Length", ""))
         if declared is not None and declared > limit:
             raise self._failure(address, f"would answer {declared:,} bytes; at most {limit:,} are taken")
-        body = self._body(address, response, limit, declared)
+        body = self._body(address, response, limit)
         media = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return Answer(status, body, media if media.isprintable() and len(media) < 80 else "", retry)
 
-    def _body(self, address: str, response: requests.Response, limit: int, declared: int | None) -> bytes:
-        """All of it, unpacked here: so that no more than ``limit`` is ever in memory, and what is cut off is noticed."""
+    def _body(self, address: str, response: requests.Response, limit: int) -> bytes:
+        """All of it, unpacked here: so that no more than ``limit`` is ever in memory, and what is cut off is noticed.
+
+        Of a length that was announced and of chunks urllib3 notices it.
+        """
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "", "gzip", "x-gzip"):
             raise self._failure(address, f"answered in encoding {_shown(encoding)}, where gzip was asked for")
@@ -287,7 +290,7 @@ class Web:
                 raise _MayPass("answered a damaged body")
         if self._watch.expired:
             raise self._failure(address, f"took more than {_duration(self.limits.total)}")
-        if (declared is not None and raw < declared) or (unpack and raw and not unpack.eof):
+        if unpack and raw and not unpack.eof:
             raise _MayPass("broke off in the middle of its answer")
         return bytes(body)
 
@@ -338,7 +341,6 @@ class Web:
             ValueError: it is no numeric address.
         """
         number = ipaddress.ip_address(address.partition("%")[0])
-        number = getattr(number, "ipv4_mapped", None) or number
         return number.is_loopback if self._local else number.is_global and not number.is_multicast
 
     @contextmanager
@@ -348,20 +350,23 @@ class Web:
             yield
             return
         stamp = cache() / "requests" / self.service
-        with room(stamp):
-            stamp.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(f"{stamp}.lock", timeout=600):
-                with suppress(OSError, ValueError):
-                    left = float(stamp.read_text()) + self.interval - self.now()
-                    if 0 < left <= self.interval:  # a clock that was set back must not make us wait for hours
-                        self.sleep(left)
-                try:
-                    yield
-                finally:
-                    write_text(stamp, repr(self.now()))
+            with room(stamp):
+                stamp.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(f"{stamp}.lock", timeout=600):
+                    self._wait_since(stamp)
+                    try:
+                        yield
+                    finally:
+                        write_text(stamp, repr(self.now()))
         except Timeout:
             raise self._failure(self.base, "is being asked by another process, for more than 10 minutes") from None
+
+    def _wait_since(self, stamp: Path) -> None:
+        with suppress(OSError, ValueError):
+            left = float(stamp.read_text(encoding="ascii")) + self.interval - self.now()
+            if 0 < left <= self.interval:  # a clock that was set back must not make us wait for hours
+                self.sleep(left)
 
     # -- what went wrong -----------------------------------------------------------------------------------------------
 

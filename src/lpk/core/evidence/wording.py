@@ -26,6 +26,7 @@ from lpk.core.evidence.vocabulary import (
     HEDGES,
     LIGHT,
     MILD_HEDGES,
+    MODIFIERS,
     MULTIPLES,
     NAMES,
     NEGATIONS,
@@ -49,9 +50,9 @@ _TEX = ((r"\\(?:textbf|textit|emph|text|mathrm)\{([^{}]*)\}", r"\1"), (r"\\times
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|\.\d+"
 _TOKEN = re.compile(
     rf"""
-    (?P<version>\d+(?:\.\d+){{2,}})
+    (?P<version>v?\d+(?:\.\d+){{2,}})
     | (?P<number>(?:(?<![\w.)\]%-])[+-])?
-        (?:(?:{_NUMBER})\s?[\u00d7x]\s?10\^[+-]?\d+ | 10\^[+-]?\d+ | (?:{_NUMBER})(?:[eE][+-]?\d+)?(?![\w])
+        (?:(?:{_NUMBER})\s?[\u00d7x]\s?10\^[+-]?\d+ | 10\^[+-]?\d+ | (?:{_NUMBER})(?:[eE][+-]?\d+)?(?!\w|\.\d|,\d{{3}}(?!\d))
          | (?:{_NUMBER})(?=[A-Za-z]{{1,6}}\b)))
     | (?P<word>[^\W_]+(?:[-_./'][^\W_]+)*)
     | (?P<mark>[^\s])
@@ -167,6 +168,7 @@ quantifiers = Lexicon((str(level), words) for level, words in QUANTIFIERS.items(
 bounds = Lexicon(BOUNDS.items())
 hedges = Lexicon([("mild", MILD_HEDGES), ("hedge", HEDGES), ("booster", BOOSTERS)])
 universal = Lexicon([("all", UNIVERSAL)])
+modifiers = Lexicon([("modifier", MODIFIERS)])
 light = Lexicon([("light", LIGHT)])
 agents = Lexicon([("agent", AGENTS)])
 prefixed = Lexicon([("prefixed", PREFIXED)])

@@ -260,7 +260,7 @@ def _verified(ledger: Snapshot, row: Row) -> Verification:
     document = ledger.document(row)
     if row.basis == "abstract":
         version = ledger.version(row)
-        text = FullText.of_text(version.abstract) if version and version.abstract else None
+        text = FullText.plain(version.abstract) if version and version.abstract else None
         missing = f"the ledger has no abstract of {row.paper}{row.version}"
     else:
         text = ledger.texts.get(document.sha256) if document else None
@@ -274,8 +274,8 @@ def _verified(ledger: Snapshot, row: Row) -> Verification:
     found = look_up(
         row.quote,
         text,
-        page=row.page,
-        section=row.section,
+        page=None if row.basis == "abstract" else row.page,
+        section="" if row.basis == "abstract" else row.section,
         elsewhere=_Elsewhere(ledger, row),
         policy=ledger.policy.quotes,
     )

@@ -49,7 +49,7 @@ class ArxivOptions(Options):
     page_size: int = Field(100, ge=1, le=2000, description="results a request")
     refresh: bool = Field(False, description="download PDFs anew, even those that are in the cache")
     base: str = Field("https://export.arxiv.org", description="the address of the API")
-    files: str = Field("https://arxiv.org", description="the address of the PDFs")
+    files: str = Field("https://export.arxiv.org", description="the address of the PDFs: arXiv's host for programs")
     mailto: str = Field("", description="your address, for arXiv's operators; sent with each request")
 
 
@@ -124,7 +124,7 @@ class Arxiv(Source[ArxivOptions]):
         if named is None:
             raise EnvironmentMissing(f"arXiv answered an entry with the id {one_line(result.entry_id)[:80]!r}")
         comment, abstract = untexed(result.comment or ""), untexed(result.summary)
-        withdrawn = withdrawn_by(comment) or withdrawn_by(abstract)
+        withdrawn = withdrawn_by(comment, "comment") or withdrawn_by(abstract, "abstract")
         if not withdrawn and result.pdf_url is None:
             withdrawn = "arXiv lists no PDF of it"
         return PaperVersion(

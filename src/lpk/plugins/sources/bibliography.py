@@ -184,7 +184,7 @@ def _version(source: str, key: str, *, ids: Sequence[str], hints: Sequence[str],
         paper=paper,
         version=known[1] if known else "",
         doi=next(filter(None, map(doi_of, candidates)), ""),
-        withdrawn=withdrawn_by(fields["title"], title=True) or withdrawn_by(fields["note"]),
+        withdrawn=withdrawn_by(fields["title"], "title") or withdrawn_by(fields["note"], "comment"),
         source=source,
         **{**fields, "authors": tuple(filter(None, fields["authors"])), "url": one_line(fields["url"])},
     )

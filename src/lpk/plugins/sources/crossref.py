@@ -108,7 +108,7 @@ class Crossref(Source[CrossrefOptions]):
             url=one_line(dig(work, "resource", "primary", "URL")) or one_line(work.get("URL")),
             licence=one_line(dig(work, "license", 0, "URL")),
             note="; ".join((*notes, *_relations(work))),
-            withdrawn=withdrawn or withdrawn_by(title, title=True),
+            withdrawn=withdrawn or withdrawn_by(title, "title"),
             citations=citations if isinstance(citations, int) and citations >= 0 else None,
             references=paper_ids([dig(cited, "DOI")] for cited in rows(work.get("reference"))),
             source=self.name,

@@ -141,7 +141,7 @@ class OpenAlex(Source[OpenAlexOptions]):
             note="OpenAlex lists no more than 100 authors" if len(authors) >= 100 else "",
             withdrawn="OpenAlex marks it as retracted"
             if work.get("is_retracted") is True
-            else withdrawn_by(title, title=True),
+            else withdrawn_by(title, "title"),
             citations=citations if isinstance(citations, int) and citations >= 0 else None,
             references=paper_ids(known.get(name, [f"openalex:{name}"]) for name in cited),
             source=self.name,

@@ -101,7 +101,7 @@ class SemanticScholar(Source[SemanticScholarOptions]):
             url=one_line(paper.get("url")),
             pdf_url=one_line(dig(paper, "openAccessPdf", "url")),
             licence=one_line(dig(paper, "openAccessPdf", "license")),
-            withdrawn=withdrawn_by(title, title=True),
+            withdrawn=withdrawn_by(title, "title"),
             citations=citations if isinstance(citations, int) and citations >= 0 else None,
             references=paper_ids(_ids(cited) for cited in rows(paper.get("references"))),
             source=self.name,
