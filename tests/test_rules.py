@@ -21,9 +21,10 @@ from lpk.core.evidence.audit import audit, full_audit, rules
 from lpk.core.evidence.contracts import Finding, Rule
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.evidence.policy import Policy
+from lpk.core.evidence.records import PaperVersion, Record, Screening, Withdrawal
 from lpk.core.registry import Registry, installed
 from lpk.testing import checks
-from lpk.testing.mutants import MUTANTS, Material, Mutant, clean, try_rules
+from lpk.testing.mutants import MUTANTS, OUT, B, Material, Mutant, clean, try_rules
 
 ROOT = Path(__file__).parent.parent
 RULES = {rule.id: rule for rule in rules(installed())}
@@ -161,6 +162,54 @@ def test_contradicting_is_mutual(one: str, other: str) -> None:
     from lpk.core.evidence.conflicts import conflict
 
     assert bool(conflict(one, other)) == bool(conflict(other, one))
+
+
+# -- remedies: nothing is deleted, so what is wrong must be mended by what is written later ----------------------------
+
+AGAIN = PaperVersion.model_validate(clean().records[3].model_dump())
+MENDED: dict[str, tuple[Record, ...]] = {
+    "R-LINK-1: a claim without a row": (Withdrawal(what="c-cost", reason="no evidence"),),
+    "R-LINK-2: a row of a version that is not there": (Withdrawal(what="r-reason", reason="wrong version"),),
+    "R-LINK-3: an orphan document": (AGAIN.model_copy(update={"version": "v9"}),),
+    "R-TWIN-1: two papers with one id": (AGAIN,),
+    "R-TWIN-1: one id, other authors": (Withdrawal(what=B, reason="two papers"),),
+    "R-TWIN-2: one paper with two ids": (Withdrawal(what="s2:77", reason="the same as " + B),),
+    "R-TWIN-3: a claim stated twice": (Withdrawal(what="c-cost", reason="twice"),),
+    "R-TWIN-3: a quote counted twice": (Withdrawal(what="r-again", reason="twice"),),
+    "R-VER-1: a newer version": (Withdrawal(what="r-reason", reason="of v1"),),
+    "R-VER-2: a withdrawn paper": (
+        Screening(paper=B, decision="exclude", reason="withdrawn", note="by its authors"),
+        Withdrawal(what="r-reason", reason="its paper was withdrawn"),
+    ),
+    "R-META-2: no address": (AGAIN,),
+    "R-SCORE-1: a quote of one word": (Withdrawal(what="r-cost", reason="one word"),),
+    "R-QUOTE-2: an altered quote": (Withdrawal(what="r-cost", reason="altered"),),
+    "R-FID-1: another number": (clean().records[12],),
+    "R-CLAIM-1: background as a finding": (clean().records[12],),
+    "R-SCOPE-1: another object, in by its category": (
+        Screening(paper=OUT, decision="exclude", reason="not-llm", criterion="E1"),
+    ),
+    "R-SCOPE-3: no criterion": (clean().records[7],),
+    "R-SCREEN-1: a paper nobody screened": (
+        Screening(paper=OUT, decision="exclude", reason="not-llm", criterion="E1"),
+    ),
+    "R-SCREEN-2: evidence from an excluded paper": (Withdrawal(what="r-reason", reason="its paper is out"),),
+    "R-COVER-2: an anchor that nobody screened": (
+        AGAIN.model_copy(update={"paper": "arxiv:2312.00005", "title": "An anchor", "references": ()}),
+        Screening(paper="arxiv:2312.00005", decision="background", reason="survey", criterion="B1"),
+    ),
+    "R-CONTRA-1: a verified row against it": (Withdrawal(what="r-against", reason="of another model"),),
+    "R-CONTRA-2: another outcome": (Withdrawal(what="c-other", reason="wrong"),),
+}
+
+
+@pytest.mark.parametrize("what", MENDED)
+def test_what_a_rule_finds_can_be_mended_by_what_is_written_later(what: str) -> None:
+    (mutant,) = [mutant for mutant in MUTANTS if f"{mutant.rule}: {mutant.what}" == what]
+    rule = [RULES[mutant.rule]]
+    wrong = mutant.make(clean())
+    assert audit(wrong.snapshot(), rule).rules[0].findings
+    assert not audit(wrong.plus(*MENDED[what]).snapshot(), rule).rules[0].findings
 
 
 # -- purity and order -------------------------------------------------------------------------------------------------

@@ -360,6 +360,15 @@ def _dated_back(events: list[Event]) -> list[Event]:
     return [*events[:-1], Event.of(last.record, last.previous, "2026-05-19T00:00:00Z", last.by)]
 
 
+def _behind(events: list[Event]) -> list[Event]:
+    """Another machine's clock, in the middle; those that follow are on time."""
+    made: list[Event] = []
+    for number, event in enumerate(events):
+        at = event.at.replace("T12", "T11") if number == 9 else event.at
+        made.append(Event.of(event.record, [made[-1].id] if made else [], at, event.by))
+    return made
+
+
 def _one_person(events: list[Event]) -> list[Event]:
     made: list[Event] = []
     for event in events:
@@ -420,7 +429,8 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         # 1 Integrity
         ("R-CHAIN-1", "a line edited by hand", lambda m: m.tampered(_retitled)),
         ("R-CHAIN-1", "a line taken out", lambda m: m.tampered(lambda events: [*events[:5], *events[6:]])),
-        ("R-CHAIN-1", "an event dated back", lambda m: m.tampered(_dated_back)),
+        ("R-CHAIN-2", "the last event dated back", lambda m: m.tampered(_dated_back)),
+        ("R-CHAIN-2", "a clock an hour behind", lambda m: m.tampered(_behind)),
         ("R-LINK-1", "a claim without a row", lambda m: m.without(Row, "r-cost")),
         ("R-LINK-1", "a claim whose only row was withdrawn", _adding(Withdrawal(what="r-reason", reason="wrong"))),
         ("R-LINK-2", "a row about no claim", lambda m: m.without(Claim, "c-cost")),
@@ -433,9 +443,9 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-LINK-3", "a replication of no claim", _changing(Replication, "c-same", claim="c-gone")),
         ("R-LINK-4", "an answer to no question", _changing(Claim, "c-cost", questions=("RQ2",))),
         ("R-LINK-4", "a direction without questions", _aiming(questions=())),
-        ("R-TWIN-1", "two papers with one id", _adding(_paper(B, "Another paper altogether", ["Grace Hopper"], "Other."))),
+        ("R-TWIN-1", "two papers with one id", _adding(_paper(B, "Another thing altogether", ["Ann Other"], "Other."))),
         ("R-TWIN-1", "one id, other authors", _adding(
-            _paper(B, "Depth pruning and reasoning", ["Emmy Noether", "Grace Hopper"], "We prune."))),
+            _paper(B, "Depth pruning and reasoning", ["Ann Other", "Nobody Else"], "We prune."))),
         ("R-TWIN-2", "one paper with two ids", _adding(
             _paper("s2:77", "Depth Pruning and Reasoning", ["Grace Hopper"], "We prune."))),
         ("R-TWIN-2", "one DOI, two ids", lambda m: m.change(PaperVersion, A, doi="10.1000/182").plus(
@@ -486,6 +496,11 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-QUOTE-3", "a negation slipped in", _changing(Row, "r-reason", quote=REASON.replace("find that", "do not find that"))),
         ("R-QUOTE-3", "another page", _changing(Verification, "r-reason", page=1, page_end=1)),
         ("R-QUOTE-3", "a true quote called not found", _changing(Verification, "r-reason", verdict="not-found")),
+        ("R-QUOTE-3", "words of an abstract altered", _changing(
+            Row, "r-cost", basis="abstract", quote=COST.replace("raises", "lowers"))),
+        ("R-QUOTE-7", "no document at hand", lambda m: replace(m, texts={})),
+        ("R-QUOTE-7", "a document that is another file now", lambda m: replace(
+            m, texts={sha: pages for sha, pages in m.texts.items() if sha != SHA[B]})),
         ("R-QUOTE-4", "no page", _changing(Verification, "r-cost", page=None, page_end=None)),
         ("R-QUOTE-4", "no section", _changing(Verification, "r-cost", section="")),
         ("R-QUOTE-4", "no document", _changing(Verification, "r-cost", document=None)),

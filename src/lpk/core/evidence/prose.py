@@ -8,6 +8,7 @@ what is not claimed. In an abstract all that comes before the authors first spea
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -141,8 +142,8 @@ def split(text: str) -> tuple[str, ...]:
 
 
 def squeezed(text: str) -> str:
-    """Letters and digits alone, lower case: what stays the same in every rendering."""
-    return "".join(char for char in text.lower() if char.isalnum())
+    """Letters and digits alone, lower case, without accents: what stays the same in every rendering."""
+    return "".join(char for char in unicodedata.normalize("NFKD", text).casefold() if char.isalnum())
 
 
 def zone_in(abstract: str, sentence: str) -> Zone | None:

@@ -25,24 +25,31 @@ from lpk.core.evidence.rules import EachRule, OfClaims, OfPapers, OfRows, Wrong,
 
 class Chain(Rule[Options]):
     id, round, required = "R-CHAIN-1", 1, True
-    title = "Every event has the hash that its content gives, and follows events that are there and no later"
-    remedy = "Take events.jsonl again from the last commit in which it was whole; set the clock of whoever wrote it."
+    title = "Every event has the hash that its content gives, and follows events that are there"
+    remedy = "Take events.jsonl again from the last commit in which it was whole."
 
     def subjects(self, ledger: Snapshot) -> Sequence[str]:
         return [event.id for event in ledger.events]
 
     def examine(self, ledger: Snapshot, subject: str) -> Iterator[Finding]:
-        by_id = events(ledger)
-        event, name = by_id[subject], subject[:12]
+        event, name = events(ledger)[subject], subject[:12]
         if event.hash() != event.id:
             yield Finding(f"event {name} was changed after it was written: its hash does not fit", (name,))
         for before in event.previous:
-            if before not in by_id:
+            if before not in events(ledger):
                 yield Finding(f"event {name} follows {before[:12]}, which is not there", (name,))
-            elif by_id[before].at > event.at:
-                yield Finding(
-                    f"event {name} of {event.at} follows one of {by_id[before].at}: it is dated back", (name,)
-                )
+
+
+class InTime(Chain):
+    id, severity, required = "R-CHAIN-2", "warning", False
+    title = "No event is dated before one that it follows"
+    remedy = "Set the clock of whoever wrote it; what was written stays."
+
+    def examine(self, ledger: Snapshot, subject: str) -> Iterator[Finding]:
+        event, name = events(ledger)[subject], subject[:12]
+        for before in map(events(ledger).get, event.previous):
+            if before and before.at > event.at:
+                yield Finding(f"event {name} of {event.at} follows one of {before.at}: it is dated back", (name,))
 
 
 class HasEvidence(OfClaims):
@@ -112,23 +119,23 @@ class QuestionsAsked(OfClaims):
                 yield f"claim {subject} answers {question}; the direction asks {known}"
 
 
-class OneIdOnePaper(Rule[Options]):
-    id, round = "R-TWIN-1", 1
-    title = "One id of a version is one paper: nobody described it with another title or other authors"
-    remedy = "Find out which description is right, give the other paper its own id, and collect both again."
+class OneIdOnePaper(EachRule):
+    id, round, required = "R-TWIN-1", 1, False
+    title = "One id of a version is one paper: nobody described it with another title by other authors"
+    remedy = "Collect the right one again, and the other under its own id; or withdraw the id (lpk ledger withdraw)."
 
     def subjects(self, ledger: Snapshot) -> Sequence[str]:
-        return list(dict.fromkeys(version.name for version in _descriptions(ledger)))
+        return [name for name, told in _descriptions(ledger).items() if told[-1].paper not in ledger.withdrawals]
 
-    def examine(self, ledger: Snapshot, subject: str) -> Iterator[Finding]:
-        first, *others = [version for version in _descriptions(ledger) if version.name == subject]
+    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
+        *others, holds = _descriptions(ledger)[subject]
+        if any(other.title == holds.title and other.authors == holds.authors for other in others):
+            return  # collected once more: somebody has looked into it
         for other in others:
-            if squeezed(other.title) != squeezed(first.title):
-                yield Finding(f"{subject} is both {first.title!r} and {other.title!r}", (subject,))
-            elif other.authors and first.authors and _names(other) != _names(first):
-                yield Finding(
-                    f"{subject} is by {', '.join(first.authors)}, and also by {', '.join(other.authors)}", (subject,)
-                )
+            if _apart(_words(other.title), _words(holds.title)) and _apart(_names(other), _names(holds)):
+                yield f"{subject} is {holds.title!r}, and was also {other.title!r}"
+            elif other.authors and holds.authors and not _names(other) & _names(holds):
+                yield f"{subject} is by {', '.join(holds.authors)}, and was also by {', '.join(other.authors)}"
 
 
 class OnePaperOneId(OfPapers):
@@ -211,13 +218,24 @@ class TitleReads(EachRule):
             yield f"the title {title!r} is garbled"
 
 
-def _descriptions(ledger: Snapshot) -> list[PaperVersion]:
-    return [event.record for event in ledger.events if isinstance(event.record, PaperVersion)]
+@lru_cache(maxsize=2)
+def _descriptions(ledger: Snapshot) -> dict[str, list[PaperVersion]]:
+    """Every description of each version, in order; the last one holds."""
+    found: dict[str, list[PaperVersion]] = {}
+    for event in ledger.events:
+        if isinstance(event.record, PaperVersion):
+            found.setdefault(event.record.name, []).append(event.record)
+    return found
 
 
-def _names(version: PaperVersion) -> list[str]:
-    """Family names, in order; sources differ in how they write the others."""
-    return [squeezed(author.split()[-1]) for author in version.authors]
+def _names(version: PaperVersion) -> set[str]:
+    """Family names; sources differ in how they write the others."""
+    return {squeezed(author.split()[-1]) for author in version.authors}
+
+
+def _apart(one: set[str], other: set[str]) -> bool:
+    """Whether they have less than half in common."""
+    return 2 * len(one & other) < max(len(one), len(other))
 
 
 def _words(name: str) -> set[str]:
@@ -227,6 +245,6 @@ def _words(name: str) -> set[str]:
 @hookimpl
 def lpk_rules() -> Iterable[Component]:
     yield from offered(
-        Chain, HasEvidence, RowsPoint, RecordsPoint, QuestionsAsked, OneIdOnePaper, OnePaperOneId,
+        Chain, InTime, HasEvidence, RowsPoint, RecordsPoint, QuestionsAsked, OneIdOnePaper, OnePaperOneId,
         OneStatementOneClaim, OneDirection, TitleReads,
     )  # fmt: skip

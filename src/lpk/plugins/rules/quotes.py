@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from lpk import hookimpl
 from lpk.core.contracts import Component
+from lpk.core.evidence.fulltext import FullText
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.evidence.prose import squeezed
+from lpk.core.evidence.quotes import look_up
 from lpk.core.evidence.records import Row
 from lpk.core.evidence.rules import EachRule, OfRows, Wrong, offered
 
@@ -65,23 +67,44 @@ class FoundAgain(OfRows):
     remedy = "Look it up again (lpk ledger verify); if the verdict was typed in, find out by whom."
 
     def concerns(self, ledger: Snapshot, row: Row) -> bool:
-        document, checked = ledger.document(row), ledger.checked(row.id)
-        return bool(document and checked and document.sha256 in ledger.texts and row.quote)
+        return bool(ledger.checked(row.id) and row.quote and _text(ledger, row))
 
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        from lpk.core.evidence.quotes import look_up
-
         row = ledger.rows[subject]
-        document, checked = ledger.document(row), ledger.checked(subject)
-        assert document is not None
+        text, checked = _text(ledger, row), ledger.checked(subject)
+        assert text is not None
         assert checked is not None
-        text, was = ledger.texts[document.sha256], checked.verification
-        found = look_up(row.quote, text, page=row.page, section=row.section, policy="strict")
+        was, placed = checked.verification, row.basis != "abstract"
+        page, section = (row.page, row.section) if placed else (None, "")
+        found = look_up(row.quote, text, page=page, section=section)
         if found.verdict.good != was.verdict.good:
             why = f": {found.reason}" if found.reason else ""
             yield f"the ledger says that row {subject} is {was.verdict}; looked up again it is {found.verdict}{why}"
-        elif found.verdict.good and was.page and found.page != was.page:
+        elif found.verdict.good and was.page and placed and found.page != was.page:
             yield f"the ledger says that row {subject} is on page {was.page}; it is on page {found.page}"
+
+
+def _text(ledger: Snapshot, row: Row) -> FullText | None:
+    """What a row quotes, if it is at hand: an abstract always is."""
+    if row.basis == "abstract":
+        version = ledger.version(row)
+        return FullText.plain(version.abstract) if version and version.abstract else None
+    document = ledger.document(row)
+    return ledger.texts.get(document.sha256) if document else None
+
+
+class AtHand(OfRows):
+    id, round, severity = "R-QUOTE-7", 3, "warning"
+    title = "The document that a quote was found in is at hand, so that it can be looked up again"
+    remedy = "Put the file into papers/ again (lpk ledger read); git keeps no PDFs."
+
+    def concerns(self, ledger: Snapshot, row: Row) -> bool:
+        return row.basis == "full-text" and ledger.checked(row.id) is not None and ledger.document(row) is not None
+
+    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
+        document = ledger.document(ledger.rows[subject])
+        if document and document.sha256 not in ledger.texts:
+            yield f"row {subject} was not looked up again: papers/{document.file} is not there, or is another file"
 
 
 class Located(OfRows):
@@ -153,5 +176,5 @@ class CheckedByCode(OfRows):
 @hookimpl
 def lpk_rules() -> Iterable[Component]:
     yield from offered(
-        LongEnough, LookedUp, Found, FoundAgain, Located, StrictlyMatched, OnePolicy, CheckedByCode
+        LongEnough, LookedUp, Found, FoundAgain, AtHand, Located, StrictlyMatched, OnePolicy, CheckedByCode
     )  # fmt: skip

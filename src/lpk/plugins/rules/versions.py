@@ -9,7 +9,7 @@ from lpk.core.contracts import Component
 from lpk.core.evidence.ledger import Paper, Snapshot
 from lpk.core.evidence.prose import Passage, squeezed
 from lpk.core.evidence.records import PaperVersion, Row
-from lpk.core.evidence.rules import OfDraft, OfPapers, OfRows, Wrong, of_references, offered, papers_named
+from lpk.core.evidence.rules import OfDraft, OfPapers, OfRows, Wrong, of_references, offered, papers_named, rows
 
 
 class Newest(OfRows):
@@ -31,13 +31,14 @@ class NotRetracted(OfPapers):
     remedy = "Screen the paper out with the reason 'withdrawn', and withdraw its rows."
 
     def concerns(self, ledger: Snapshot, paper: Paper) -> bool:
-        return paper.decision == "include" or any(row.paper == paper.id for row in ledger.rows.values())
+        return paper.decision == "include" or any(row.paper == paper.id for row in rows(ledger))
 
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        for version in ledger.papers[subject].versions.values():
-            live = [row.id for row in ledger.rows.values() if (row.paper, row.version) == (subject, version.version)]
-            newest = version == ledger.papers[subject].latest
-            if version.withdrawn and (newest or any(row not in ledger.withdrawals for row in live)):
+        paper = ledger.papers[subject]
+        for version in paper.versions.values():
+            included = paper.decision == "include" and version == paper.latest
+            quoted = any((row.paper, row.version) == (subject, version.version) for row in rows(ledger))
+            if version.withdrawn and (included or quoted):
                 yield f"{version.name} was withdrawn: {version.withdrawn}"
 
 
