@@ -216,7 +216,7 @@ def test_only_some_rules_and_no_reports(lpk: Lpk, folder: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "1      Integrity" in done.stdout
     assert not list(folder.glob("audit*"))
-    refused(lpk("audit", folder, "--only", "R-CHAIN-9"), 2, "no rule 'R-CHAIN-9'", "did you mean 'R-CHAIN-1'")
+    refused(lpk("audit", folder, "--only", "R-CITE-9"), 2, "no rule 'R-CITE-9'", "did you mean 'R-CITE-1'")
 
 
 def test_a_dry_run_writes_nothing(lpk: Lpk, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from fake_plugins import distribution, entry_points
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import DIRECTION
 from second_ledger import second
@@ -162,6 +163,59 @@ def test_contradicting_is_mutual(one: str, other: str) -> None:
     from lpk.core.evidence.conflicts import conflict
 
     assert bool(conflict(one, other)) == bool(conflict(other, one))
+
+
+# -- no ledger breaks a rule ------------------------------------------------------------------------------------------
+
+JSONS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 3)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(["n/a", "pass", "c-cost"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["claims", "claim", "score", "n", "policy", "floor", "supported"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+PIECES = sorted(
+    {
+        *clean().artifacts["paper/paper.md"].split(),
+        "|",
+        "\n",
+        "\n\n",
+        "# ",
+        "```",
+        "- ",
+        "[^1]",
+        "[^1]: ",
+        "0/0",
+        "…",
+        "$",
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_ledger_breaks_a_rule(data: st.DataObject) -> None:
+    """Records left out or in any order, artifacts of any content: a rule finds something or nothing, and never fails."""
+    records = data.draw(st.lists(st.sampled_from(clean().records), unique_by=repr, max_size=25))
+    artifacts = {
+        "paper/paper.md": " ".join(data.draw(st.lists(st.sampled_from(PIECES), max_size=60))),
+        "paper/proof.json": json.dumps(data.draw(JSONS)),
+        "production_run.json": data.draw(st.sampled_from(["", "{", json.dumps(data.draw(JSONS))])),
+        "evidence_matrix.csv": data.draw(
+            st.sampled_from(["", "row_id\nr-cost", '"', "claim_id,row_id,x\n,r-cost,y,z"])
+        ),
+    }
+    made = replace(clean(), records=tuple(records), artifacts=artifacts)
+    found = audit(made.snapshot(), list(RULES.values()))
+    for rule in found.rules:
+        assert all(finding.subjects for finding in rule.findings), rule.rule
 
 
 # -- remedies: nothing is deleted, so what is wrong must be mended by what is written later ----------------------------

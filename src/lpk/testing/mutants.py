@@ -640,6 +640,7 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-SCORE-2", "a similarity in the text", _saying("A quote counts at a token-level Jaccard ≥ 0.6.")),
         ("R-SCORE-2", "a proof under another policy", lambda m: m.written(m.policy.hash, "ab" * 32, "paper/proof.json")),
         ("R-SCORE-2", "a floor of the run's own", _run('{"policy"', '{"floor": 0.55, "policy"')),
+        ("R-SCORE-2", "a run's file that is damaged", _run('{"policy"', '{policy')),
         ("R-SCORE-3", "a proof of nothing that passed", _proof('"supported": 3, "score": "3/3"', '"supported": 0, "score": "1.0"')),
         ("R-SCORE-3", "correctness over nothing", _run('"count": 3', '"count": 0')),
         ("R-SCORE-3", "0/0 in the text", _saying("Supported-claim precision: 0/0.")),

@@ -48,6 +48,8 @@ class OneThreshold(EachRule):
                 for found in _THRESHOLD.findall(passage.text):
                     yield Finding(f"a threshold of the draft's own: {found!r}", (f"{DRAFT}:{passage.line}",))
             return
+        if _json(ledger, subject) is None:
+            yield f"{subject} is no JSON: it is damaged"
         for key, value in _walk(_json(ledger, subject)):
             if key in ("policy", "policies") and value not in (ledger.policy.hash, [ledger.policy.hash], []):
                 yield f"{subject} was made under policy {value!r}; {ledger.policy.hash[:12]} holds"
@@ -183,18 +185,13 @@ class ProofHolds(EachRule):
         return [PROOF] if PROOF in ledger.artifacts else []
 
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        proof = _json(ledger, PROOF)
-        proved = (
-            {each.get("claim"): each.get("re-verified") for each in proof.get("claims", ())}
-            if isinstance(proof, dict)
-            else {}
-        )
+        proved = _proved(_json(ledger, PROOF))
         held = {claim.id for claim in supported(ledger)}
-        lost = sorted(name for name in held if proved.get(name) is not True)
+        lost = sorted(name for name in held if not proved.get(name))
         if lost:
             yield Finding(f"the proof did not find {', '.join(lost)} again", (PROOF, *lost))
         if proved.keys() - held:
-            more = sorted(map(str, proved.keys() - held))
+            more = sorted(proved.keys() - held)
             yield Finding(f"the proof is of {', '.join(more)}, not supported now", (PROOF, *more))
         if not proved:
             yield "the proof is of no claim"
@@ -295,11 +292,18 @@ def _na(value: Any) -> bool:
     return isinstance(value, str) and value.lower().startswith(("n/a", "fail", "blocked", "no"))
 
 
+def _proved(proof: Any) -> dict[str, bool]:
+    """Claim -> whether the proof found it again; nothing of what is no proof."""
+    listed = proof.get("claims") if isinstance(proof, dict) else None
+    named = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    return {str(each.get("claim")): each.get("re-verified") is True for each in named}
+
+
 def _json(ledger: Snapshot, name: str) -> Any:
     try:
         return json.loads(ledger.artifacts[name])
     except ValueError:
-        return {}
+        return None
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
