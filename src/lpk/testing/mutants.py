@@ -31,6 +31,7 @@ from lpk.core.evidence.records import (
     PaperVersion,
     Record,
     Replication,
+    ResearchQuestion,
     Row,
     Screening,
     Verification,
@@ -61,7 +62,7 @@ class Material:
 
     def snapshot(self) -> Snapshot:
         """The ledger."""
-        texts = {sha: _full_text(sha, pages) for sha, pages in self.texts.items()}
+        texts = {sha: full_text(sha, pages) for sha, pages in self.texts.items()}
         return Snapshot(self.direction, self.policy, self.events, texts, self.artifacts)
 
     @property
@@ -136,7 +137,8 @@ def _changed(record: Record, kind: type[Record], found: str, values: dict[str, A
     return type(record).model_validate(record.model_dump() | values)
 
 
-def _full_text(sha: str, pages: Sequence[str]) -> FullText:
+def full_text(sha: str, pages: Sequence[str]) -> FullText:
+    """Pages of Markdown as a text that quotes can be looked up in."""
     lines: list[Line] = []
     outline: list[Outline] = []
     for number, page in enumerate(pages, start=1):
@@ -217,18 +219,18 @@ def _records(policy: str) -> tuple[Record, ...]:
                   facets=shown | {"intervention": "layer pruning"}),
         Screening(paper=OUT, decision="exclude", reason="not-llm", criterion="E1"),
         Screening(paper=SURVEY, decision="background", reason="survey", criterion="B1"),
-        Document(paper=A, version="v2", sha256=SHA[A], file="a.md", text_sha256=SHA[A], **read),
-        Document(paper=B, version="v1", sha256=SHA[B], file="b.md", text_sha256=SHA[B], **read),
+        Document(paper=A, version="v2", sha256=SHA[A], file="a.md", text_sha256=full_text(SHA[A], PAGES[A]).text_sha256, **read),
+        Document(paper=B, version="v1", sha256=SHA[B], file="b.md", text_sha256=full_text(SHA[B], PAGES[B]).text_sha256, **read),
         Claim(id="c-cost", text="Removing 4 of 30 layers raises the perplexity of SmolLM2 to 52.1.", questions=("RQ1",)),
         Row(id="r-cost", claim="c-cost", paper=A, version="v2", quote=COST, page=2),
-        Verification(row="r-cost", document=SHA[A], section="4 Results", **found),
+        Verification(row="r-cost", document=SHA[A], section="4", **found),
         Claim(id="c-reason", text="Removing 2 layers lowers the accuracy of SmolLM2 on long reasoning to 4.5%.", questions=("RQ1",)),
         Row(id="r-reason", claim="c-reason", paper=B, version="v1", quote=REASON),
-        Verification(row="r-reason", document=SHA[B], section="3 Reasoning", **found),
+        Verification(row="r-reason", document=SHA[B], section="3", **found),
         Claim(id="c-same", text="Under a fixed objective, seven search algorithms find similar sets of layers.",
               questions=("RQ1",), check=Check(expression='jaccard(masks, within="objective") > 0.5')),
         Row(id="r-same", claim="c-same", paper=A, version="v2", quote=SAME),
-        Verification(row="r-same", document=SHA[A], section="4 Results", **found),
+        Verification(row="r-same", document=SHA[A], section="4", **found),
         Replication(claim="c-same", expression='jaccard(masks, within="objective") > 0.5', study=STUDY, verdict="inconclusive",
                     effect=0.4, low=0.1, high=0.7, count=3, needed=20, models=("demo",)),
         Claim(id="c-typo", text="Removing layers is free."),
@@ -382,8 +384,6 @@ _CRITERIA = [each.model_dump() for each in DIRECTION.criteria]
 
 
 def _question(text: str) -> Callable[[Material], Material]:
-    from lpk.core.evidence.records import ResearchQuestion
-
     return lambda m: m.aim(questions=(ResearchQuestion(id="RQ1", text=text),))
 
 
@@ -455,6 +455,7 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-TWIN-3", "a quote counted twice", _adding(
             Row(id="r-again", claim="c-cost", paper=A, version="v2", quote=COST + " "))),
         ("R-ID-1", "events of another direction", _changing(Beginning, "depth-pruning", direction="auto-pruning")),
+        ("R-ID-1", "no beginning", lambda m: m.without(Beginning, "depth-pruning")),
         ("R-ID-1", "an id of other words", _aiming(id="auto-depth-llms")),
         ("R-ID-2", "a garbled title", _aiming(title="Deep LLMs Layer")),
         ("R-ID-2", "a title cut off", _aiming(title="Depth pruning of language…")),
@@ -467,6 +468,8 @@ MUTANTS: tuple[Mutant, ...] = tuple(
             Row(id="r-back", claim="c-cost", paper=SURVEY, version="v1", relation="background", quote=COST))),
         ("R-VER-3", "a document changed since", _changing(Document, A, sha256="ef" * 32)),
         ("R-VER-3", "a quote looked up in another file", _changing(Verification, "r-reason", document="ef" * 32)),
+        ("R-VER-4", "another text than was recorded", _changing(Document, A, text_sha256="ef" * 32)),
+        ("R-VER-4", "more pages than were recorded", _changing(Document, A, pages=9)),
         ("R-DEPTH-1", "a paper nobody read", lambda m: m.without(Document, B)),
         ("R-DEPTH-1", "a scan", _changing(Document, B, text_layer=False)),
         ("R-DEPTH-2", "a row from an abstract", _changing(Row, "r-cost", basis="abstract")),
@@ -476,6 +479,8 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-META-1", "another title", _written("Turing. Depth pruning of language models.", "Turing. Depth pruning.")),
         ("R-META-2", "no authors", _changing(PaperVersion, B, authors=())),
         ("R-META-2", "no address", _changing(PaperVersion, B, url="")),
+        ("R-META-2", "a date that is none", _changing(PaperVersion, B, published="last year")),
+        ("R-META-2", "an address that is none", _changing(PaperVersion, B, url="on the web")),
         ("R-META-2", "no date, no abstract", _changing(PaperVersion, B, published="", abstract="")),
         # 3 Quotes and locators
         ("R-SCORE-1", "an empty quote that passed", _changing(Row, "r-cost", quote="")),
@@ -495,6 +500,8 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-QUOTE-3", "a word altered", _changing(Row, "r-cost", quote=COST.replace("raises", "lowers"))),
         ("R-QUOTE-3", "a negation slipped in", _changing(Row, "r-reason", quote=REASON.replace("find that", "do not find that"))),
         ("R-QUOTE-3", "another page", _changing(Verification, "r-reason", page=1, page_end=1)),
+        ("R-QUOTE-3", "another section", _changing(Verification, "r-reason", section="5 Discussion")),
+        ("R-QUOTE-3", "a quote said to run on", _changing(Verification, "r-reason", page_end=3)),
         ("R-QUOTE-3", "a true quote called not found", _changing(Verification, "r-reason", verdict="not-found")),
         ("R-QUOTE-3", "words of an abstract altered", _changing(
             Row, "r-cost", basis="abstract", quote=COST.replace("raises", "lowers"))),
@@ -516,6 +523,8 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-FID-1", "the opposite direction", _changing(
             Claim, "c-reason", text="Removing 2 layers raises the accuracy of SmolLM2 on long reasoning to 4.5%.")),
         ("R-FID-1", "another model", _changing(Claim, "c-cost", text="Removing 4 of 30 layers raises the perplexity of Llama to 52.1.")),
+        ("R-FID-3", "a claim about something else", _changing(Claim, "c-cost", text="Attention heads specialise early in training.")),
+        ("R-FID-3", "the quote of another claim", _changing(Row, "r-same", quote=COST)),
         ("R-FID-2", "a disagreement that was struck out", _changing(
             Claim, "c-cost", text="Removing 4 of 30 layers raises the perplexity of SmolLM2 to 62.1.")),
         ("R-FID-2", "a disagreement that is none", _changing(Verification, "r-reason", disagreements=(
@@ -593,6 +602,10 @@ MUTANTS: tuple[Mutant, ...] = tuple(
             "Hybridnorm: Towards stable training. arXiv preprint arXiv:2503.04598, 2025. Layer redundancy is a challenge.")),
         ("R-RQ-1", "no question mark", _question("How much does removing layers cost a language model")),
         ("R-RQ-1", "three words", _question("How much layers?")),
+        ("R-RQ-3", "a question without a claim", lambda m: m.aim(questions=(
+            *m.direction.questions, ResearchQuestion(id="RQ2", text="Which layers can be removed from a language model?")))),
+        ("R-RQ-3", "claims that answer nothing", lambda m: m.change(Claim, "c-cost", questions=()).change(
+            Claim, "c-reason", questions=()).change(Claim, "c-same", questions=())),
         ("R-RQ-2", "an answer to RQ2", _saying("RQ1/RQ2 cannot be answered yet.")),
         ("R-RQ-2", "no questions at all", _aiming(questions=())),
         ("R-RENDER-1", "LaTeX", _saying(r"It is \textbf{Grad}ient based.")),
@@ -689,7 +702,7 @@ def _against(material: Material, claim: str) -> Material:
     return material.plus(
         Row(id="r-against", claim=claim, paper=B, version="v1", quote=REASON, relation="contradicts"),
         Verification(
-            row="r-against", verdict="verified", document=SHA[B], page=2, page_end=2, section="3 Reasoning",
+            row="r-against", verdict="verified", document=SHA[B], page=2, page_end=2, section="3",
             checker="lpk 0.1.0", policy=material.policy.hash,
         ),
     )  # fmt: skip

@@ -194,9 +194,9 @@ class OneDirection(EachRule):
 
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
         direction = ledger.direction
-        for event in ledger.events:
-            if isinstance(event.record, Beginning) and event.record.direction != subject:
-                yield f"the ledger began as {event.record.direction!r}, ledger.toml says {subject!r}"
+        begun = [event.record.direction for event in ledger.events if isinstance(event.record, Beginning)]
+        if begun != [subject]:
+            yield f"the ledger began as {', '.join(map(repr, begun)) or 'nothing'}; ledger.toml says {subject!r}"
         if direction.category:
             strange = _words(subject) - _words(direction.title) - _words(direction.category)
             if strange:

@@ -63,7 +63,7 @@ class Found(OfRows):
 
 class FoundAgain(OfRows):
     id, round = "R-QUOTE-3", 3
-    title = "Looked up once more, in the text at hand, a quote has the verdict and the page that the ledger says"
+    title = "Looked up once more, in the text at hand, a quote has the verdict and the place that the ledger says"
     remedy = "Look it up again (lpk ledger verify); if the verdict was typed in, find out by whom."
 
     def concerns(self, ledger: Snapshot, row: Row) -> bool:
@@ -80,8 +80,11 @@ class FoundAgain(OfRows):
         if found.verdict.good != was.verdict.good:
             why = f": {found.reason}" if found.reason else ""
             yield f"the ledger says that row {subject} is {was.verdict}; looked up again it is {found.verdict}{why}"
-        elif found.verdict.good and was.page and placed and found.page != was.page:
-            yield f"the ledger says that row {subject} is on page {was.page}; it is on page {found.page}"
+        elif found.verdict.good and placed:
+            for what in ("page", "page_end", "section"):
+                said, now = getattr(was, what), getattr(found, what)
+                if said and now != said:
+                    yield f"the ledger says that row {subject} is on {what} {said}; looked up again it is {now}"
 
 
 def _text(ledger: Snapshot, row: Row) -> FullText | None:

@@ -123,6 +123,19 @@ class QuestionsAreOnes(EachRule):
             yield f"{subject} {' and '.join(filter(None, bad))}: {text[:80]!r}"
 
 
+class QuestionsAnswered(EachRule):
+    id, round, severity = "R-RQ-3", 6, "warning"
+    title = "Every research question has a claim that answers it"
+    remedy = "State a claim for it (lpk ledger claim --question), or say in the draft that it stays open."
+
+    def subjects(self, ledger: Snapshot) -> Sequence[str]:
+        return [question.id for question in ledger.direction.questions]
+
+    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
+        if not any(subject in claim.questions for claim in claims(ledger)):
+            yield f"no claim answers {subject}"
+
+
 class QuestionsExist(OfDraft):
     id, round = "R-RQ-2", 6
     title = "The draft answers no question that was not asked"
@@ -452,6 +465,6 @@ def _said_at_large(ledger: Snapshot) -> list[tuple[str, str]]:
 @hookimpl
 def lpk_rules() -> Iterable[Component]:
     yield from offered(
-        RowsCarry, ClaimsVerified, Quantifiers, QuestionsAreOnes, QuestionsExist, Rendered, ClaimsRendered, CountsNamed,
+        RowsCarry, ClaimsVerified, Quantifiers, QuestionsAreOnes, QuestionsAnswered, QuestionsExist, Rendered, ClaimsRendered, CountsNamed,
         CountsRight, CitedPapersExist, StatedAsTheyStand, NoneContested, ClaimsAgree, DraftAgrees, NoStronger,
     )  # fmt: skip

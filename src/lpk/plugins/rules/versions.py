@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from lpk import hookimpl
@@ -59,6 +60,25 @@ class Unchanged(OfRows):
             yield f"row {subject} was looked up in {seen[:12]}, {now}"
 
 
+class ReadAgain(OfPapers):
+    id, round, severity = "R-VER-4", 2, "warning"
+    title = "A document that is at hand gives the text and the pages that were recorded when it was read"
+    remedy = (
+        "If its reader was updated since, read it again and look its quotes up (lpk ledger read, lpk ledger verify)."
+    )
+
+    def concerns(self, ledger: Snapshot, paper: Paper) -> bool:
+        return any(document.sha256 in ledger.texts for document in paper.documents.values())
+
+    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
+        for document in ledger.papers[subject].documents.values():
+            text = ledger.texts.get(document.sha256)
+            if text and text.text_sha256 != document.text_sha256:
+                yield f"{document.file} of {subject} gives another text: by {text.reader}, not by {document.reader}"
+            elif text and text.pages != document.pages:
+                yield f"{document.file} of {subject} has {text.pages} pages, not {document.pages}"
+
+
 class WasRead(OfPapers):
     id, round, severity = "R-DEPTH-1", 2, "warning"
     title = "The full text of every included paper was read, and has a text layer"
@@ -113,13 +133,16 @@ class Described(OfPapers):
         version = ledger.papers[subject].latest
         has = {
             "authors": version.authors,
-            "a date": version.published or version.updated,
+            "a date": _DATE.fullmatch(version.published or version.updated),
             "an abstract": version.abstract,
-            "an address": version.url or version.doi,
+            "an address": version.doi or re.match(r"https?://\S+$", version.url),
         }
         missing = [name for name, value in has.items() if not value]
         if missing:
             yield f"{version.name} has no {', no '.join(name.removeprefix('a ').removeprefix('an ') for name in missing)}"
+
+
+_DATE = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?")
 
 
 def _cited(paper: Paper, text: str) -> PaperVersion:
@@ -154,4 +177,4 @@ def _changes(old: PaperVersion, new: PaperVersion) -> str:
 
 @hookimpl
 def lpk_rules() -> Iterable[Component]:
-    yield from offered(Newest, NotRetracted, Unchanged, WasRead, FromFullText, Referenced, Described)
+    yield from offered(Newest, NotRetracted, Unchanged, ReadAgain, WasRead, FromFullText, Referenced, Described)
