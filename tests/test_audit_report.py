@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Lpk, refused
+from fake_plugins import distribution, entry_points
 from ledgers import in_folder, supported_records
 
 from lpk import __version__
@@ -21,7 +23,8 @@ from lpk.core.evidence.audit import Audit, MutationScore, full_audit, rules
 from lpk.core.evidence.contracts import Finding
 from lpk.core.evidence.ledger import Ledger
 from lpk.core.evidence.records import Claim
-from lpk.core.registry import installed
+from lpk.core.registry import Registry, installed
+from lpk.testing import checks
 from lpk.testing.mutants import MUTANTS, clean, try_rules
 
 ROOT = Path(__file__).parent.parent
@@ -284,6 +287,21 @@ def test_the_table_of_rules_is_that_of_the_plugins() -> None:
     assert path.read_text(encoding="utf-8") == right, (
         "LPK_WRITE_DOCS=1 python -m pytest tests/test_audit_report.py -k table"
     )
+
+
+def test_the_rule_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^    import lpk\n(?:    .*\n|\n)+", text, re.M)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    distribution(tmp_path, "lpk-mine", "1.0", {"my_rules": textwrap.dedent(code)}, {"my-rules": "my_rules"})
+    registry = Registry.load(entry_points(tmp_path))
+    wordy = clean().plus(Claim(id="c-wordy", text="word " * 31))
+    (found,) = full_audit(wordy.snapshot(), registry).rules
+    assert [finding.message for finding in found.findings] == ["claim c-wordy has 31 words"]
+    assert found.count == 5
+    for check in checks("rule", "x-short-1", registry):
+        if check.name != "import-is-light":  # it is in this process alone
+            check()
 
 
 def test_quotes_of_the_documentation_are_true() -> None:

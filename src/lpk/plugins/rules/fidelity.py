@@ -48,19 +48,22 @@ class Agrees(OfRows):
             )
 
 
-class SameSubject(Agrees):
-    id, required = "R-FID-3", False
-    title = "A claim has a quarter of its words, at least, from each quote that supports it"
+class SameSubject(OfClaims):
+    id, round = "R-FID-3", 4
+    title = "A claim has a quarter of its words, at least, from one of the quotes that support it"
     remedy = "Quote the sentence that the claim is about; or state the claim in its words."
 
+    def concerns(self, ledger: Snapshot, claim: Claim) -> bool:
+        return any(row.basis != "table" for row in _bearing(ledger, claim))
+
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        row = ledger.rows[subject]
-        says, source = read(ledger.claims[row.claim].text).content, read(row.quote).content
-        if len(says & source) < SHARE * len(says) or not says:
-            common = ", ".join(sorted(says & source)) or "nothing"
-            yield Finding(
-                f"claim {row.claim} and the quote of row {subject} have {common} in common", (row.claim, subject)
-            )
+        claim = ledger.claims[subject]
+        says, quoting = read(claim.text).content, [row for row in _bearing(ledger, claim) if row.basis != "table"]
+        common = max((says & read(row.quote).content for row in quoting), key=len)
+        if len(common) < SHARE * len(says) or not says:
+            words = ", ".join(sorted(common)) or "nothing"
+            message = f"claim {subject} has {words} in common with what it quotes"
+            yield Finding(message, (subject, *(row.id for row in quoting)))
 
 
 class AgreementKnown(OfRows):
