@@ -104,6 +104,8 @@ HARMLESS = (
     "Perplexity rose to 1024.1234 in one run.",
     "See Table 2. See Table 3.",
     "Round 1: pass, 8 rules. Round 2: pass, 6 rules.",
+    "It was not screened in: arxiv:2302.01318. It was not screened in: arxiv:2310.18813.",
+    "| Rule | What must hold |\n|---|---|\n| R-X-1 | All rows have a quote of $4\\times$ {{ words }} |",
     "Page 2 has the quote of c-code. Page 3 has the quote of c-one.",
     "The 4-layer model has a perplexity of 52. The 8-layer model has a perplexity of 99.",
     "25% sparsity keeps 90% of the accuracy. 50% sparsity keeps 70% of the accuracy.",

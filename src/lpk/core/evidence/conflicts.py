@@ -35,6 +35,7 @@ _OUTCOME = (
     r"leav|degrad|drop|remain|make|mean|restor|recover|yield)\w*"
 )
 _NUMBER = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)*(?:\s*[-\u2013]\s*\d+(?:[.,]\d+)*)?\s*(?:%|\u00d7|x\b)?(?![\w-]|\.\d)")
+_ID = re.compile(r"(?<![\w.])\d{4}\.\d{4,5}(?:v\d+)?(?![\w])")
 #: What has a number for a name.
 _LABEL = re.compile(
     r"\b(?:round|table|fig(?:ure)?|section|sec|step|appendix|page|layer|block|stage|phase|version|seed|equation|chapter|"
@@ -67,6 +68,7 @@ class Reading:
 @lru_cache(maxsize=4096)
 def read(text: str) -> Reading:
     """Read a statement."""
+    text = _ID.sub(lambda found: "id-" + found[0].replace(".", "-"), text)
     text = _LABEL.sub(lambda found: found[0].replace(" ", "-"), text)
     text = re.sub(r"\b(?:zero-shot|no fine-?tuning|no (?:re)?training)\b", "without fine-tuning", text, flags=re.I)
     conditions: list[str] = []

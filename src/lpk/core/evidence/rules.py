@@ -122,8 +122,9 @@ def events(ledger: Snapshot) -> Mapping[str, Event]:
 
 @lru_cache(maxsize=2)
 def draft(ledger: Snapshot) -> Sequence[Passage]:
-    """The draft's passages, code apart."""
-    return tuple(passage for passage in passages(ledger.artifacts.get(DRAFT, "")) if passage.kind != "code")
+    """The draft's passages, but for code and for what it tells of the audit: rules do not read their own words."""
+    written = passages(ledger.artifacts.get(DRAFT, ""))
+    return tuple(each for each in written if each.kind != "code" and not re.match(r"`?[A-Z]+-[A-Z]+-\d+\b", each.text))
 
 
 def of_references(passage: Passage) -> bool:
@@ -138,9 +139,8 @@ def place(passage: Passage) -> str:
 
 def papers_named(ledger: Snapshot, text: str) -> list[Paper]:
     """The ledger's papers whose id (with or without its scheme) a text has."""
-    return [
-        paper for paper in ledger.papers.values() if paper.id in text or (":" in paper.id and paper.id.partition(":")[2] in text)
-    ]  # fmt: skip
+    named = ((paper, paper.id.partition(":")[2]) for paper in ledger.papers.values())
+    return [paper for paper, name in named if name in text and re.search(rf"(?<![\w.]){re.escape(name)}(?!\d)", text)]
 
 
 @lru_cache(maxsize=2)
