@@ -131,6 +131,15 @@ def test_harmless_sentences_raise_no_alarm(text: str) -> None:
     assert [(rule.rule, finding.message) for rule in found.rules for finding in rule.findings] == []
 
 
+@pytest.mark.parametrize("name", ["examples/ledger/2604.24938v1.md", "docs/performance.md", "docs/architecture.md"])
+def test_real_texts_raise_no_alarm_but_for_papers_that_the_ledger_does_not_know(name: str) -> None:
+    """A whole paper (CC0), and 20,000 characters about other things, as a part of the draft."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    found = audit(second().said(f"# Another text\n\n{text}", "## 5 Conclusion").snapshot(), list(RULES.values()))
+    alarms = [(rule.rule, each.message) for rule in found.rules for each in rule.findings]
+    assert [alarm for alarm in alarms if alarm[0] not in ("R-CITE-1", "R-FILE-1")] == []
+
+
 WORDS = [
     "layers",
     "removing",
