@@ -317,6 +317,7 @@ def clean() -> Material:
         "supported": 3,
         "score": "3/3",
         "policies": [policy.hash],
+        "evidence_matrix_sha256": hashlib.sha256(MATRIX.encode()).hexdigest(),
         "claims": [{"claim": name, "re-verified": True} for name in ("c-cost", "c-reason", "c-same")],
     }
     artifacts = {
@@ -672,6 +673,7 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-FILE-2", "a status typed over", _changing(Verification, "r-same", verdict="not-found")),
         ("R-FILE-2", "a row too many", _matrix("c-same,supported,r-same,verified", "c-same,supported,r-same,verified\nc-x,supported,r-x,verified")),
         ("R-PROOF-1", "a claim that was not found again", _proof('"c-same", "re-verified": true', '"c-same", "re-verified": false')),
+        ("R-PROOF-1", "another matrix than it was made from", _matrix("row_status\n", "row_status\n\n")),
         ("R-PROOF-1", "a claim that is not in the proof", _proof(', {"claim": "c-same", "re-verified": true}', "")),
         ("R-PROOF-1", "a claim that is not supported any more", _changing(Verification, "r-same", verdict="not-found")),
         ("R-REPL-1", "told without its verdict", _written(" Measured here: inconclusive.", "")),

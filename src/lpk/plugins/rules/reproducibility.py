@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -185,7 +186,11 @@ class ProofHolds(EachRule):
         return [PROOF] if PROOF in ledger.artifacts else []
 
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        proved = _proved(_json(ledger, PROOF))
+        proof, matrix = _json(ledger, PROOF), ledger.artifacts.get(MATRIX)
+        proved = _proved(proof)
+        made_of = proof.get("evidence_matrix_sha256") if isinstance(proof, dict) else None
+        if made_of and matrix is not None and made_of != hashlib.sha256(matrix.encode()).hexdigest():
+            yield Finding(f"the proof is of another {MATRIX} than the one that is there", (PROOF, MATRIX))
         held = {claim.id for claim in supported(ledger)}
         lost = sorted(name for name in held if not proved.get(name))
         if lost:
