@@ -16,7 +16,7 @@ def schema() -> None:
     """Print the JSON schema of a run recipe, the options of every installed plugin included."""
     described = Recipe.model_json_schema()
     registry = installed()
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if kind in described["properties"]):  # a run has neither sources nor rules
         entries = [entry for entry in registry.entries if entry.kind == kind]
         ways: list[dict[str, Any]] = [{"enum": sorted({name for e in entries for name in (e.name, e.qualified)})}]
         for entry in entries:
