@@ -100,7 +100,7 @@ _SELF = re.compile(r"\b(we|our|ours|this (?:paper|work|study|article|survey|revi
 _FOUND = re.compile(
     r"\b(?:we|results?|experiments?|evaluations?|analys[ie]s|findings|study)\b[^.]*?"
     r"\b(?:find|found|show|shows|showed|shown|demonstrate|demonstrates|observe|observed|see|saw|reveal|reveals|suggest|suggests|"
-    r"identify|confirm|confirms)\b"
+    r"confirm|confirms)\b"
     r"|\b(?:outperform|outperforms|outperformed|surpass|surpasses|exceeds|achieves?|achieving|retains?|collapses?|"
     r"(?:was|were) observed|our findings)\b"
     # a change, and by how much
@@ -110,7 +110,7 @@ _FOUND = re.compile(
 _DID = re.compile(
     r"\b(?:we|this (?:paper|work|study)|our (?:method|approach|framework)|the (?:authors|paper))\b[^.]*?"
     r"\b(?:propos|introduc|present|study|studies|investigat|decompos|analy[sz]|adopt|use\b|uses\b|develop|design|conduct|"
-    r"leverag|evaluat|incorporat|identif|reassembl|fine-tun)",
+    r"leverag|evaluat|incorporat|reassembl|fine-tun)",
     re.I,
 )
 _LIMITED = re.compile(
