@@ -261,6 +261,16 @@ def test_the_ledger_in_the_working_directory_is_meant(lpk: Lpk, folder: Path) ->
     assert (folder / "audit_report.md").exists()
 
 
+def test_without_a_ledger_the_example_is_meant(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lpk.commands.audit import audit
+
+    monkeypatch.setattr("lpk.core.evidence.example.open_example", lambda: folder)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert audit.main(["--json"], standalone_mode=False) == 1
+    assert (folder / "audit_report.md").exists()
+
+
 def test_the_command_imports_nothing_heavy() -> None:
     code = (
         "import sys; from lpk.cli import main\n"
