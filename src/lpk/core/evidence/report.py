@@ -61,7 +61,7 @@ def why(audit: Audit) -> list[str]:
     blocking = [rule for rule in audit.rules if rule.verdict == "fail"]
     if not blocking and not audit.ready:
         return ["no rule had anything to look at"]
-    return [f"{rule.rule}: {times(len(rule.findings), 'finding')}; {_lower(rule.title)}" for rule in blocking]
+    return [f"{rule.rule}, {times(len(rule.findings), 'finding')} against: {rule.title}" for rule in blocking]
 
 
 def as_json(audit: Audit, tested: MutationScore) -> dict[str, Any]:
@@ -275,15 +275,6 @@ def times(count: int, what: str) -> str:
     """``1 error``, ``2 errors``."""
     what = "note" if what == "info" else what
     return f"{count} {what}" + ("s" if count != 1 else "")
-
-
-def _lower(text: str) -> str:
-    """A title within a sentence; a name keeps its capital."""
-    return (
-        text
-        if text[1:2].isupper() or text.split(maxsplit=1)[0].endswith((".csv", ".md"))
-        else text[:1].lower() + text[1:]
-    )
 
 
 def rules_table(rules: Iterable[Rule[Any]]) -> str:
