@@ -35,7 +35,7 @@ def _run(registry: Registry) -> Schema:
 
     described = _described(Recipe)
     properties = described["properties"]
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if kind in properties):  # a run has neither sources nor rules
         properties[kind] = _as(properties[kind], _plugins(described, registry, kind))
     properties["remove"] = _as(properties["remove"], BUDGET)
     properties["allow"] = _several(properties["allow"], properties["allow"]["items"])

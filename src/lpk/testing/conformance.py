@@ -25,6 +25,7 @@ from lpk.core.contracts import (
     Scorer,
     Searcher,
 )
+from lpk.core.evidence.contracts import Finding, Rule
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.parts import bound
 from lpk.core.pruning.search import drive
@@ -61,7 +62,8 @@ def checks(kind: str, name: str, registry: Registry | None = None) -> list[Check
         "searcher": _searcher_checks,
         "objective": _objective_checks,
         "executor": _executor_checks,
-    }[kind]
+        "rule": _rule_checks,
+    }.get(kind, {})
     found = {"import-is-light": _import_is_light, "options-round-trip": _options_round_trip, **of_kind}
     return [Check(promise, lambda check=check: check(entry)) for promise, check in found.items()]  # type: ignore[misc]
 
@@ -384,4 +386,52 @@ def _executor_leaves_model(entry: Entry) -> None:
 _executor_checks: Final = {
     "agrees-with-one-by-one": _agrees_with_one_by_one,
     "model-unchanged": _executor_leaves_model,
+}
+
+
+# Rules ---------------------------------------------------------------------------------------------------------------
+
+
+def _rule(entry: Entry) -> Rule[Any]:
+    rule = entry.create()
+    assert isinstance(rule, Rule)
+    return rule
+
+
+def _says_what_it_is(entry: Entry) -> None:
+    rule = _rule(entry)
+    for name in ("id", "title", "remedy"):
+        said = getattr(rule, name, "")
+        assert str(said).strip(), f"it does not say its {name}"
+    assert getattr(rule, "round", 0) in range(1, 100), "its round is not a number from 1"
+    assert rule.severity in ("error", "warning", "info"), f"its severity is {rule.severity!r}"
+
+
+def _every_ledger(entry: Entry) -> None:
+    from lpk.testing.mutants import MUTANTS, clean
+
+    rule = _rule(entry)
+    made = [clean(), *(mutant.make(clean()) for mutant in MUTANTS[::7]), replace(clean(), records=(), artifacts={})]
+    for ledger in (material.snapshot() for material in made):
+        subjects = list(rule.subjects(ledger))
+        assert all(isinstance(subject, str) for subject in subjects), "a subject is an id"
+        assert len(set(subjects)) == len(subjects), "it looks at one thing twice"
+        found = [list(rule.examine(ledger, subject)) for subject in subjects]
+        assert all(isinstance(each, Finding) for some in found for each in some), "what it finds is no Finding"
+        again = [list(_rule(entry).examine(ledger, subject)) for subject in subjects]
+        assert found == again, "the same ledger gives other findings"
+
+
+def _no_false_alarm(entry: Entry) -> None:
+    from lpk.testing.mutants import clean
+
+    rule, ledger = _rule(entry), clean().snapshot()
+    found = [each.message for subject in rule.subjects(ledger) for each in rule.examine(ledger, subject)]
+    assert not found, f"it finds something in the ledger in which nothing is wrong: {found[0]}"
+
+
+_rule_checks: Final = {
+    "says-what-it-is": _says_what_it_is,
+    "examines-every-ledger": _every_ledger,
+    "no-false-alarm": _no_false_alarm,
 }

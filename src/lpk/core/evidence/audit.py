@@ -6,11 +6,11 @@ passed; it says so, and where the rule or the policy requires something to be th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lpk.core.errors import blaming
+from lpk.core.errors import PluginError, UsageError, blaming, did_you_mean
 from lpk.core.evidence.contracts import Finding, Rule, Severity
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.registry import Registry
@@ -60,6 +60,31 @@ class Examined:
 
 
 @dataclass(frozen=True)
+class MutationScore:
+    """What the rules were tested with: mutants of a ledger in which nothing is wrong (``lpk.testing.mutants``).
+
+    Attributes:
+        made: rule -> mutants that were made for it; a rule that is not here has none.
+        survived: mutants that their rule did not find.
+        alarms: what rules found in the ledger in which nothing is wrong.
+        blind: rules that had nothing to look at there.
+        hash: of all mutants.
+    """
+
+    made: Mapping[str, int]
+    survived: tuple[str, ...]
+    alarms: tuple[str, ...]
+    blind: tuple[str, ...]
+    hash: str
+
+    @property
+    def killed(self) -> str:
+        """The kill rate, ``162/162``; ``n/a`` where there are no mutants."""
+        total = sum(self.made.values())
+        return f"{total - len(self.survived)}/{total}" if total else "n/a"
+
+
+@dataclass(frozen=True)
 class Audit:
     """All rules' findings.
 
@@ -67,11 +92,15 @@ class Audit:
         policy: the hash of the policy.
         heads: the last events of the ledger that was audited.
         rules: by round, then code.
+        versions: distribution -> version of those that offer the rules.
+        off: codes of the rules that the policy turns off.
     """
 
     policy: str
     heads: tuple[str, ...]
     rules: tuple[Examined, ...]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    off: tuple[str, ...] = ()
 
     @property
     def blocking(self) -> list[tuple[Examined, Finding]]:
@@ -97,19 +126,40 @@ def rules(registry: Registry) -> list[Rule[Any]]:
     """Every installed rule, by round and code.
 
     Raises:
-        PluginError: one is broken: an audit that leaves a rule out is none.
+        PluginError: one is broken, or two have one code: an audit that leaves a rule out is none.
     """
-    made: list[Any] = [
-        registry.find("rule", entry.qualified).create({}) for entry in registry.entries if entry.kind == "rule"
-    ]
+    for culprit in registry.broken:  # it cannot be told what a broken entry point would have offered
+        if culprit.provider.distribution == "lpk":
+            raise PluginError(f"{culprit.provider.entry_point} of {culprit.provider} is broken: {culprit.reason}")
+    made: list[Any] = [entry.create({}) for entry in registry.entries if entry.kind == "rule"]
+    names: dict[str, str] = {}
+    for rule in made:
+        if names.setdefault(rule.id, rule.name) != rule.name:
+            raise PluginError(f"rules {names[rule.id]} and {rule.name} have one code, {rule.id}; uninstall one")
     return sorted(made, key=lambda rule: (rule.round, rule.id))
 
 
-def audit(ledger: Snapshot, among: Sequence[Rule[Any]]) -> Audit:
+def audit(ledger: Snapshot, among: Sequence[Rule[Any]], versions: Mapping[str, str] | None = None) -> Audit:
     """Run rules over a ledger. Those that the policy turns off are left out."""
     severities = ledger.policy.severities
     examined = [_examine(ledger, rule) for rule in among if severities.get(rule.id) != "off"]
-    return Audit(ledger.policy.hash, tuple(ledger.heads), tuple(examined))
+    off = tuple(rule.id for rule in among if severities.get(rule.id) == "off")
+    return Audit(ledger.policy.hash, tuple(ledger.heads), tuple(examined), versions or {}, off)
+
+
+def full_audit(ledger: Snapshot, registry: Registry) -> Audit:
+    """Run every installed rule over a ledger.
+
+    Raises:
+        PluginError: as for :func:`rules`.
+        UsageError: the policy has a severity for a rule that there is not.
+    """
+    found = rules(registry)
+    for name in ledger.policy.severities:
+        if name not in {rule.id for rule in found}:
+            raise UsageError(f"policy.toml, severities: no rule {name!r}{did_you_mean(name, (r.id for r in found))}")
+    offering = [entry.provider for entry in registry.entries if entry.kind == "rule"]
+    return audit(ledger, found, {provider.distribution: provider.version for provider in offering})
 
 
 def _examine(ledger: Snapshot, rule: Rule[Any]) -> Examined:

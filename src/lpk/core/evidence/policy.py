@@ -22,6 +22,7 @@ class Policy(Record):
     )
     supporting_papers: int = Field(1, ge=1, description="papers with a verified quote that a supported claim needs")
     supported_claims: int = Field(1, ge=0, description="supported claims that a ledger needs to be ready")
+    cited_by: int = Field(2, ge=1, description="a paper that so many included papers cite must have been screened")
     papers: int = Field(1, ge=0, description="included papers that a ledger needs to be ready")
     severities: dict[str, Literal["error", "warning", "info", "off"]] = Field(
         {}, description="rule id -> severity, in place of the rule's own"
