@@ -251,6 +251,10 @@ TRUE = [
     ("a range of 2-\n3 layers can be removed", "a range of 2-3 layers can be removed"),
     ("ends with the layers (see below) that matter", "the layers (see below) that matter"),
     ("It uses the 7B model and 5 Models more in all.", "it uses the 7b model and 5 models more in all"),
+    (
+        "Putauthornamesintothe command in thisorder, as alwaysbefore.",
+        "Put author names into the command in this order, as always before.",
+    ),
     ("Use \\label{x} and \\cite{y} in all of the text.", "Use \\label{x} and \\cite{y} in all of the text."),
     ("The list goes on ... and on in this text.", "The list goes on ... and on in this text."),
     (

@@ -26,6 +26,9 @@ from typing import NamedTuple
 
 from lpk.core.evidence.lines import Line, Outline, words_of
 
+#: Of a heading, in one line.
+MOST_WORDS = 16
+
 
 class Role(Enum):
     """What a line is."""
@@ -352,7 +355,11 @@ class Layout:
         seen, ending, letter, done = False, False, "", -1
         for nth in self._set:
             line = self.lines[nth]
-            if nth <= done or self.roles[nth] is not Role.PROSE:
+            if (
+                nth <= done
+                or self.roles[nth] is not Role.PROSE
+                or (len(line.words) > MOST_WORDS and not _RUN_IN.match(line.text))
+            ):
                 continue
             text, last = self._row(nth)
             # An appendix is "A Proofs"; "A Closer Look" is none. A letter counts on, or comes after the end of the paper.
@@ -379,9 +386,9 @@ class Layout:
             return (strong and text[-1] not in ",;") or text.upper() == text
         if known:
             return strong or text.isupper() or (text[0].isupper() and len(text.split()) == len(line.words))
-        letters = sum(char.isalpha() for char in text)
-        plain = text[-1] not in ".,;:-" and text[0].isupper() and letters > 0.6 * len(text)
-        return seen and plain and line.size > self.body + 1.4 and not _CAPTION.match(text)
+        if not seen or line.size < self.body + 1.4 or text[-1] in ".,;:-" or _CAPTION.match(text):
+            return False
+        return text[0].isupper() and sum(char.isalpha() for char in text) > 0.6 * len(text)
 
     def _row(self, nth: int) -> tuple[str, int]:
         """The text of a line with what stands beside it (a heading's number and title are often two lines), and its end."""

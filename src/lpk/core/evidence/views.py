@@ -25,6 +25,9 @@ from lpk.core.evidence.lines import Word
 #: Stands where two words follow each other in a view but not in the document; no quote has it.
 BARRIER = "\0"
 
+#: So many spaces that only one side has are a reader's fault; fewer make other words.
+MANY_SPACES = 3
+
 _UNIFORM = str.maketrans(
     {
         **dict.fromkeys("‐‑‒–−﹣－", "-"),
@@ -202,28 +205,24 @@ class View:
         return self._written(word)[-1:] in tuple(_HYPHENS)
 
     def _spaced_alike(self, quote: View, at: int) -> bool:
-        """Whether both have spaces in the same places between letters; hyphens and ends of lines are forgiven."""
-        end = at + len(quote.folded)
-        first, last = self.word_at(at), self.word_at(end - 1)
+        """Whether both have spaces in the same places between letters; hyphens and ends of lines are forgiven.
+
+        So are lines that a reader left without any spaces, as it does where they are set very narrow: they differ in many
+        places and in one direction, ``notable`` for ``not able`` in one.
+        """
+        first, last = self.word_at(at), self.word_at(at + len(quote.folded) - 1)
         ours = set(quote.starts)
         theirs = {start - at for start in self.starts[first + 1 : last + 1]}
-        for place in ours ^ theirs:
-            if not 0 < place < len(quote.folded):
-                continue
-            # Beside symbols and Greek letters a formula's spaces are of many widths, and readers differ.
-            if not (_SPELLED.match(quote.folded[place - 1]) and _SPELLED.match(quote.folded[place])):
-                continue
-            spaced, joined = (quote, self) if place in ours else (self, quote)
-            of_spaced, of_joined = (place, at + place) if place in ours else (at + place, place)
-            # A hyphen, a slash or an apostrophe stands there in the one, or before the space in the other.
-            if not joined.gap(of_joined) and not spaced._after_hyphen(of_spaced):
-                return False
-        return True
+        more_in_quote = sum(_divides(quote, place, self, at + place) for place in ours - theirs)
+        more_in_text = sum(_divides(self, at + place, quote, place) for place in theirs - ours)
+        many = more_in_quote + more_in_text >= MANY_SPACES and not (more_in_quote and more_in_text)
+        return many or not (more_in_quote or more_in_text)
 
-    def _after_hyphen(self, place: int) -> bool:
-        """Whether the word that begins here follows a hyphen."""
-        before = self.words[: self.word_at(place)]
-        return any(self._hyphenated(word) for word in before[-1:] if word)
+    def _follows_hyphen(self, place: int) -> bool:
+        """Whether the word that begins here follows one that ends with a hyphen."""
+        nth = self.word_at(place)
+        before = self.words[nth - 1] if nth else None
+        return before is not None and self._hyphenated(before)
 
     def _cased_alike(self, quote: View, at: int) -> bool:
         """Whether no word of the quote is another one in the text's capitals."""
@@ -241,6 +240,14 @@ class View:
             if counted and (unit := _UNIT.fullmatch(here)) and _other_unit(unit[1], there[-len(unit[1]) :]):
                 return False
         return True
+
+
+def _divides(spaced: View, place: int, joined: View, there: int) -> bool:
+    """Whether the one view has a space between two letters for which the other has nothing: no hyphen, slash, apostrophe."""
+    # Beside symbols and Greek letters a formula's spaces are of many widths, and readers differ.
+    letters = spaced.folded[max(place - 1, 0) : place + 1]
+    spelled = 0 < there < len(joined.folded) and len(letters) == 2 and all(map(_SPELLED.match, letters))
+    return spelled and not joined.gap(there) and not spaced._follows_hyphen(place)
 
 
 def _other_unit(ours: str, theirs: str) -> bool:
