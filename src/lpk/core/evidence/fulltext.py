@@ -96,12 +96,12 @@ class FullText:
             "flow": [*self._numberless(flow), *self._apart(aside)],
             "columns": [*self._numberless(columns), *self._apart(aside)],
         }
-        views: dict[str, View] = {}
-        for name, words in orders.items():
-            for bare in (False, True):
-                view = View(name + ", without marks" * bare, words, bare)
-                views.setdefault(view.cased, view)
-        return tuple(views.values())
+        marked = any(word.text != word.bare for words in layout.words for word in words)
+        views: list[View] = []
+        for nth, (name, words) in enumerate(orders.items()):
+            if words not in list(orders.values())[:nth]:
+                views += [View(name, words)] + [View(f"{name}, without marks", words, bare=True)] * marked
+        return tuple(views)
 
     def _columns(self, lines: Sequence[int]) -> Iterator[list[int]]:
         for _, page in groupby(lines, key=lambda nth: self.lines[nth].page):

@@ -16,6 +16,7 @@ None of this decides what a quote's words are; a mistake here can hide a quote t
 from __future__ import annotations
 
 import re
+import string
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from lpk.core.evidence.lines import Line, Outline, words_of
+
+#: Of a heading, in one line.
+MOST_WORDS = 16
 
 
 class Role(Enum):
@@ -60,6 +64,7 @@ _TITLES = (
     "acknowledge?ments?|references|bibliography|appendix|appendices|supplementary materials?|ethics statement|"
     "broader impacts?|reproducibility statement|impact statement|results and discussion|discussion and conclusions?|materials and methods"
 )
+_END_MATTER = re.compile("references|bibliography|appendi|acknowledg|limitations|ethics|broader|conclusion", re.I)
 _KNOWN = re.compile(rf"({_TITLES})[.:—]?", re.I)
 _RUN_IN = re.compile(r"(abstract|keywords|index terms)\s*[.:—–-]+\s*\S", re.I)
 _NUMBERED = re.compile(
@@ -91,7 +96,8 @@ class Layout:
             sizes[round(lines[nth].size, 1)] += len(lines[nth].text)
         self.body = sizes.most_common(1)[0][0] if sizes else 0.0
         pages = _grouped(self._set, lambda nth: lines[nth].page)
-        numbers = [self._line_numbers(page) for page in pages.values()]
+        last: dict[tuple[int, int], int] = {}
+        numbers = [self._line_numbers(page, last) for page in pages.values()]
         self._heads_and_feet(pages)
         marks = {number: self._notes(page) for number, page in pages.items()}
         self._floats()
@@ -123,22 +129,28 @@ class Layout:
 
     # What is no part of the text -------------------------------------------------------------------------------------
 
-    def _line_numbers(self, page: Sequence[int]) -> list[tuple[int, int]]:
-        """(line, 0 or -1): its first or last word numbers it. At least six that count on, one below the other."""
+    def _line_numbers(self, page: Sequence[int], last: dict[tuple[int, int], int]) -> list[tuple[int, int]]:
+        """(line, 0 or -1): its first or last word numbers it.
+
+        At least six that count on, one below the other; or fewer that go on from ``last``, where those of the page before
+        ended: by side and distance from the left.
+        """
         found: list[tuple[int, int]] = []
-        for place in (0, -1):
+        for side in (0, -1):
             columns: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
             for nth in page:
-                words = self.lines[nth].text.split()
-                if words and words[place].isdigit() and len(words[place]) < 5 and self.lines[nth].words:
-                    edge = self.lines[nth].words[place][1]
-                    columns[round(edge / 4)].append((self.lines[nth].box[1], nth, int(words[place])))  # type: ignore[index]
+                line, words = self.lines[nth], self.lines[nth].text.split()
+                if words and line.box and words[side].isdigit() and len(words[side]) < 5 and line.words:
+                    columns[round(line.words[side][1] / 4)].append((line.box[1], nth, int(words[side])))
             for edge, numbers in sorted(columns.items()):
                 column = sorted(numbers + columns.get(edge + 1, []))
                 steps = Counter(below[2] - above[2] for above, below in pairwise(column))
-                (step, often), *_ = steps.most_common(1) or [(0, 0)]
-                if len(column) >= 6 and step in (1, 5) and often >= 0.8 * (len(column) - 1):
-                    found += [(nth, place) for _, nth, _ in column]
+                (step, often), *_ = steps.most_common(1) or [(1, 0)]
+                before = next((last[side, near] for near in (edge, edge - 1, edge + 1) if (side, near) in last), None)
+                enough = len(column) >= 6 or column[0][2] - step == before
+                if enough and step in (1, 5) and often >= 0.8 * (len(column) - 1):
+                    found += [(nth, side) for _, nth, _ in column]
+                    last[side, edge] = column[-1][2]
         for nth, _ in found:
             if len(self.lines[nth].text.split()) == 1:
                 self.roles[nth] = Role.FURNITURE
@@ -318,7 +330,9 @@ class Layout:
             if line is None or (found and line <= found[-1].line):
                 continue
             title = " ".join(entry.title.split())
-            numbered = _numbered(title, trusted=True) or (_numbered(self._row(line)[0]) if entry.line is None else None)
+            numbered = _numbered(title, string.ascii_uppercase) or (
+                _numbered(self._row(line)[0]) if entry.line is None else None
+            )
             found.append(Heading(line, *numbered) if numbered else Heading(line, "", title))
         return found if len(found) > 0.5 * len(outline) else []
 
@@ -330,30 +344,38 @@ class Layout:
             for nth, here in page.items()
             if (here and here.endswith(wanted)) or (len(here) > 8 and wanted.startswith(here))
         ]
-        top = entry.top
-        if top is None:
-            return having[0] if having else None
-        return min(having, key=lambda nth: abs(self._middle(nth) - top), default=None)
+        top = entry.top or 0.0  # where it does not say, the first will do
+        # A heading is these words after at most a number; a line of prose may end with them too.
+        return min(
+            having, key=lambda nth: (len(page[nth]) > len(wanted) + 4, abs(self._middle(nth) - top)), default=None
+        )
 
     def _found_headings(self) -> Iterator[Heading]:
         """Headings by their looks. Before the first of them are title and authors, which look like headings too."""
-        seen, done = False, -1
+        seen, ending, letter, done = False, False, "", -1
         for nth in self._set:
             line = self.lines[nth]
-            if nth <= done or self.roles[nth] is not Role.PROSE:
+            if (
+                nth <= done
+                or self.roles[nth] is not Role.PROSE
+                or (len(line.words) > MOST_WORDS and not _RUN_IN.match(line.text))
+            ):
                 continue
             text, last = self._row(nth)
-            numbered = _numbered(text)
+            # An appendix is "A Proofs"; "A Closer Look" is none. A letter counts on, or comes after the end of the paper.
+            next_letter = chr(ord(letter) + 1) if letter else "A" if ending else ""
+            numbered, known = _numbered(text, next_letter), _known(text)
             if run_in := _RUN_IN.match(text):
                 heading = Heading(nth, "", run_in[1].capitalize())
             elif numbered and (seen or numbered[0][0].isdigit() or numbered[0] == "I"):
                 heading = Heading(nth, *numbered)
             else:
                 heading = Heading(nth, "", text.rstrip(".:—"))
-            known = _known(text)
             if run_in or self._looks_like_heading(line, text, bool(heading.number), known, seen):
                 done = last
                 seen = seen or bool(heading.number) or known
+                ending = ending or bool(_END_MATTER.match(text))
+                letter = heading.number if len(heading.number) == 1 and heading.number.isalpha() else letter
                 yield heading
 
     def _looks_like_heading(self, line: Line, text: str, numbered: bool, known: bool, seen: bool) -> bool:
@@ -363,10 +385,10 @@ class Layout:
         if numbered:
             return (strong and text[-1] not in ",;") or text.upper() == text
         if known:
-            return strong or text.isupper() or len(text.split()) == len(line.words)
-        letters = sum(char.isalpha() for char in text)
-        plain = text[-1] not in ".,;:-" and text[0].isupper() and letters > 0.6 * len(text)
-        return seen and plain and line.size > self.body + 1.4 and not _CAPTION.match(text)
+            return strong or text.isupper() or (text[0].isupper() and len(text.split()) == len(line.words))
+        if not seen or line.size < self.body + 1.4 or text[-1] in ".,;:-" or _CAPTION.match(text):
+            return False
+        return text[0].isupper() and sum(char.isalpha() for char in text) > 0.6 * len(text)
 
     def _row(self, nth: int) -> tuple[str, int]:
         """The text of a line with what stands beside it (a heading's number and title are often two lines), and its end."""
@@ -393,18 +415,16 @@ def _names_section(text: str) -> bool:
     return _known(text) or bool(_numbered(text))
 
 
-def _numbered(text: str, trusted: bool = False) -> tuple[str, str] | None:
-    """The number and the title of a heading that has both. A letter alone is a number if the text is trusted to be one."""
+def _numbered(text: str, letters: str = "") -> tuple[str, str] | None:
+    """The number and the title of a heading that has both. Of letters that stand alone, only these are numbers."""
     found = _NUMBERED.fullmatch(text)
     if not found:
         return None
     before, number, stop, title = found.groups()
-    if number[0].isalpha() and not (
-        trusted or before or (number.isupper() and stop) or (number.isupper() and len(number) > 1)
-    ):
+    if number[0].isalpha() and not (number in letters or before or (number.isupper() and (stop or len(number) > 1))):
         return None
-    letters = sum(char.isalpha() for char in title)
-    return (number.upper(), title.strip()) if title[0].isupper() and letters > 0.6 * len(title) - 1 else None
+    shown = sum(char.isalpha() for char in title)
+    return (number.upper(), title.strip()) if title[0].isupper() and shown > 0.6 * len(title) - 1 else None
 
 
 def _grouped(lines: Iterable[int], key: Callable[[int], int]) -> dict[int, list[int]]:

@@ -3,7 +3,7 @@
 *Squeezed* text has letters, digits and what belongs to a number: its decimal point, sign, per cent, relation. Spaces,
 hyphens, ligatures, quotation marks and accents are gone, so hyphenation at line ends, kerning and fonts do not matter:
 
-    "The of|fline profi-|ling takes 3.8× as long" -> "theofflineprofilingtakes3.8xaslong"
+    "The of|fline profi-|ling takes 3.8x as long" -> "theofflineprofilingtakes3.8×aslong"
 
 What squeezing could make equal and is not equal, is told apart: digits that a space divides (``1 0`` -> ``1_0``), ranges
 (``2-3``), exponents (``10^5``), signs; and where two texts agree when squeezed, :meth:`View.find` still wants the match
@@ -25,10 +25,13 @@ from lpk.core.evidence.lines import Word
 #: Stands where two words follow each other in a view but not in the document; no quote has it.
 BARRIER = "\0"
 
+#: So many spaces that only one side has are a reader's fault; fewer make other words.
+MANY_SPACES = 3
+
 _UNIFORM = str.maketrans(
     {
         **dict.fromkeys("‐‑‒–−﹣－", "-"),
-        **dict.fromkeys("×✕", "x"),
+        "✕": "×",
         **dict.fromkeys("·⋅∙", "."),
         **dict.fromkeys("∼～", "~"),
         **dict.fromkeys("⩽≦⩽", "≤"),
@@ -39,6 +42,7 @@ _UNIFORM = str.maketrans(
         "\u200b": "",
     }
 )
+_TIMES = re.compile(r"(?<=\d)x(?![^\W\d_])")
 _RAISED = re.compile(r"(?<=\d)(?=[⁰¹²³⁴⁵⁶⁷⁸⁹])")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 #: What stays of a word. Marks that are vowels in the scripts of South Asia, or sounds in Hebrew, Arabic and Japanese, are
@@ -51,7 +55,7 @@ _KEPT = re.compile(
     | (?<![\w)])[-+~](?=[.\d])       # a sign
     | ^[-\u2212]$                    # a sign that stands alone: only U+2212 is left by then
     | (?<!\w)\.(?=\d)                # .5
-    | [%‰<>=≤≥≠≈±→←↑↓€£¥]
+    | [%‰<>=≤≥≠≈±×→←↑↓€£¥]
     """,
     re.VERBOSE,
 )
@@ -59,7 +63,7 @@ _KEPT = re.compile(
 _OTHER_WORDS = frozenset(
     ["no", "it", "us", "who", "or", "and", "in", "is", "as", "at", "am", "be", "so", "all", "aids", "may", "can"]
 )
-_MEGA = re.compile(r"(?<=\d)[mM](?![a-z]{3})|(?<=\d[kKmMgGtT])[bB](?![a-z]{2})")
+_UNIT = re.compile(r"[^a-zA-Z]*([a-zA-Z]{1,3})")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 #: Letters of scripts that put spaces between words, less Greek, which formulas are full of.
 _SPELLED = re.compile("[a-z\u00df-\u024f\u0400-\u052f\u1e00-\u1eff]")
@@ -79,6 +83,8 @@ def squeeze(word: str) -> str:
             return "-"
     elif word == "-":
         return ""
+    if "x" in word:
+        word = _TIMES.sub("×", word)
     kept: list[str] = _KEPT.findall(word)
     if len(kept) < 2:
         return kept[0] if kept else ""
@@ -111,18 +117,19 @@ class View:
         self.name, self.words, self.bare = name, list(words), bare
         parts: list[str] = []
         self.starts: list[int] = []
-        length, last = 0, ""
+        length, last, dash = 0, "", ""
         for word in self.words:
             piece = BARRIER if word is None else squeeze(word.bare if bare else word.text)
             if piece:
-                if piece[0].isdigit():
-                    if last.isdigit():
-                        parts.append("_")
-                        length += 1
-                elif last == "-":  # a hyphen at the end of a line, after a digit, is no range: "16-|bit"
-                    parts[-1] = parts[-1][:-1]
-                    length -= 1
-                last = piece[-1]
+                if piece == "x" and last.isdigit():
+                    piece = "×"
+                elif piece[0].isdigit() and (dash or last.isdigit()):
+                    parts.append(dash or "_")
+                    length += 1
+                # A sign that stands alone, or a hyphen after a digit at the end of a line, is one if a digit follows:
+                # "16-|bit" has none.
+                piece, dash = (piece[:-1], "-") if piece[-1] == "-" else (piece, "")
+                last = piece[-1:]
             self.starts.append(length)
             parts.append(piece)
             length += len(piece)
@@ -171,7 +178,7 @@ class View:
 
     def _begins(self, place: int) -> bool:
         """Whether a match may begin here: not within a word, nor within a number or after its sign."""
-        if self.folded[place].isdigit() and self.folded[place - 1 : place] in tuple("-+~<>≤≥±€£¥^.,:/"):
+        if self.folded[place].isdigit() and self.folded[place - 1 : place] in tuple("-+~<>≤≥±×€£¥^.,:/"):
             return False
         return self._border(place)
 
@@ -180,7 +187,7 @@ class View:
         here = self.folded[place : place + 1]
         if not here:
             return True
-        goes_on = here in "%‰^" or (here in ".,:/-" and self.gap(place) is not None)
+        goes_on = here in "%‰^×" or (here in ".,:/-" and self.gap(place) is not None)
         return not (goes_on and self.folded[place - 1].isdigit()) and self._border(place)
 
     def _border(self, place: int) -> bool:
@@ -198,44 +205,55 @@ class View:
         return self._written(word)[-1:] in tuple(_HYPHENS)
 
     def _spaced_alike(self, quote: View, at: int) -> bool:
-        """Whether both have spaces in the same places between letters; hyphens and ends of lines are forgiven."""
-        end = at + len(quote.folded)
-        first, last = self.word_at(at), self.word_at(end - 1)
+        """Whether both have spaces in the same places between letters; hyphens and ends of lines are forgiven.
+
+        So are lines that a reader left without any spaces, as it does where they are set very narrow: they differ in many
+        places and in one direction, ``notable`` for ``not able`` in one.
+        """
+        first, last = self.word_at(at), self.word_at(at + len(quote.folded) - 1)
         ours = set(quote.starts)
         theirs = {start - at for start in self.starts[first + 1 : last + 1]}
-        for place in ours ^ theirs:
-            if not 0 < place < len(quote.folded):
-                continue
-            # Beside symbols and Greek letters a formula's spaces are of many widths, and readers differ.
-            if not (_SPELLED.match(quote.folded[place - 1]) and _SPELLED.match(quote.folded[place])):
-                continue
-            spaced, joined = (quote, self) if place in ours else (self, quote)
-            of_spaced, of_joined = (place, at + place) if place in ours else (at + place, place)
-            # A hyphen, a slash or an apostrophe stands there in the one, or before the space in the other.
-            if not joined.gap(of_joined) and not spaced._after_hyphen(of_spaced):
-                return False
-        return True
+        more_in_quote = sum(_divides(quote, place, self, at + place) for place in ours - theirs)
+        more_in_text = sum(_divides(self, at + place, quote, place) for place in theirs - ours)
+        many = more_in_quote + more_in_text >= MANY_SPACES and not (more_in_quote and more_in_text)
+        return many or not (more_in_quote or more_in_text)
 
-    def _after_hyphen(self, place: int) -> bool:
-        """Whether the word that begins here follows a hyphen."""
-        before = self.words[: self.word_at(place)]
-        return any(self._hyphenated(word) for word in before[-1:] if word)
+    def _follows_hyphen(self, place: int) -> bool:
+        """Whether the word that begins here follows one that ends with a hyphen."""
+        nth = self.word_at(place)
+        before = self.words[nth - 1] if nth else None
+        return before is not None and self._hyphenated(before)
 
     def _cased_alike(self, quote: View, at: int) -> bool:
+        """Whether no word of the quote is another one in the text's capitals."""
         theirs = self.cased[at : at + len(quote.cased)]
         if theirs == quote.cased:
             return True
-        for mark in _MEGA.finditer(quote.cased):
-            if quote.cased[mark.start()] != theirs[mark.start()]:
-                return False  # milli and mega, bits and bytes
-        if theirs.isupper() or quote.cased.isupper():
-            return True  # a heading in capitals
-        bounds = [*quote.starts, len(quote.cased)]
-        for start, end in pairwise(bounds):
+        headline = theirs.isupper() or quote.cased.isupper()
+        for start, end in pairwise([*quote.starts, len(quote.cased)]):
             here, there = quote.cased[start:end], theirs[start:end]
-            if here != there and here.lower() in _OTHER_WORDS and here.isupper() != there.isupper():
+            if here == there:
+                continue
+            if not headline and here.lower() in _OTHER_WORDS and here.isupper() != there.isupper():
+                return False
+            counted = any(char.isdigit() for char in quote.cased[max(start - 1, 0) : end - 1])
+            if counted and (unit := _UNIT.fullmatch(here)) and _other_unit(unit[1], there[-len(unit[1]) :]):
                 return False
         return True
+
+
+def _divides(spaced: View, place: int, joined: View, there: int) -> bool:
+    """Whether the one view has a space between two letters for which the other has nothing: no hyphen, slash, apostrophe."""
+    # Beside symbols and Greek letters a formula's spaces are of many widths, and readers differ.
+    letters = spaced.folded[max(place - 1, 0) : place + 1]
+    spelled = 0 < there < len(joined.folded) and len(letters) == 2 and all(map(_SPELLED.match, letters))
+    return spelled and not joined.gap(there) and not spaced._follows_hyphen(place)
+
+
+def _other_unit(ours: str, theirs: str) -> bool:
+    """Whether units differ in more than the taste of their writers: milli and mega, bits and bytes."""
+    differing = [nth for nth, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1]]
+    return any(ours[nth] in ("bB" if nth else "mM") for nth in differing)
 
 
 def _gap(word: str, inside: int) -> str:

@@ -37,6 +37,8 @@ from lpk.core.evidence.records import Direction, PaperVersion
 RECIPE: Final = "lines 1"
 #: Bytes of address space for MuPDF; Python, NumPy and MuPDF themselves take 220 MB of it.
 MEMORY: Final = 1 << 30
+#: PyMuPDF is imported in half a second, on a machine with nothing else to do.
+SECONDS_TO_START: Final = 120.0
 #: What a file may take for each page, beside what any file may take; 10 ms is usual.
 SECONDS_A_PAGE: Final = 0.05
 GAVE_UP: Final = "the PDF reader gave up on it: damaged, or more text than a document has"
@@ -240,6 +242,14 @@ def _started() -> subprocess.Popen[bytes]:
         _worker = subprocess.Popen(
             [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
+        deadline = _Deadline(_worker, SECONDS_TO_START)
+        ready = _pipe(_worker.stdout).readline(100)
+        deadline.cancel()
+        if not ready.endswith(b"\n"):
+            _stop(_worker)
+            raise EnvironmentMissing(
+                'PyMuPDF does not start; install it again: pip install --force-reinstall "lpk[pdf]"'
+            )
     return _worker
 
 
@@ -277,6 +287,8 @@ def serve() -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers.write(b"ready\n")
+    answers.flush()
     for line in sys.stdin.buffer:
         request = json.loads(line)
         try:
@@ -315,7 +327,7 @@ class _Refused(Exception):
 def _reason(error: Exception) -> str:
     if isinstance(error, _Refused):
         return str(error)
-    said = " ".join(str(error).split())
+    said = re.sub(r"^code=\d+: ", "", " ".join(str(error).split()))
     if isinstance(error, MemoryError) or "alloc" in said or "memory" in said.lower():
         return f"needs more than {MEMORY >> 20} MB of memory to read"
     return f"damaged, or no PDF at all: {said[:120] or type(error).__name__}"
