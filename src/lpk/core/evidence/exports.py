@@ -35,9 +35,9 @@ def plain(cell: str) -> str:
 
 
 def table(columns: Sequence[str], lines: Iterable[Mapping[str, object]]) -> bytes:
-    """A CSV file (RFC 4180, but lines end as Unix's do), UTF-8."""
+    """A CSV file (RFC 4180, but lines end as Unix's do), UTF-8; all is quoted, for csv leaves a lone CR without quotes."""
     file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(columns)
     for line in lines:
         writer.writerow([cell("" if line[name] is None else line[name]) for name in columns])
@@ -212,7 +212,7 @@ def web_annotations(ledger: Snapshot) -> bytes:
     located = [
         (ledger.rows[name], checked)
         for name in sorted(ledger.rows)
-        if (checked := ledger.checked(name)) and checked.verification.verdict.good
+        if (checked := ledger.checked(name)) and checked.verification.verdict.good and ledger.rows[name].quote.strip()
     ]
     items = [_annotation(ledger, row, checked) for row, checked in located]
     collection = {
@@ -253,8 +253,8 @@ def _targets(ledger: Snapshot, row: Row, checked: CheckedAs) -> list[dict[str, A
         "format": document.media if document else "",
         "sha256": found.document,
     }
-    elided = found.verdict is Verdict.VERIFIED_ELIDED
-    parts = [part for part in _ELISION.split(row.quote.strip()) if part] if elided else [row.quote]
+    elided = _ELISION.split(row.quote.strip()) if found.verdict is Verdict.VERIFIED_ELIDED else []
+    parts = [part for part in elided if part] or [row.quote]
     page = {
         "type": "FragmentSelector",
         "conformsTo": "http://tools.ietf.org/rfc/rfc8118",
