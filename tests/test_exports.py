@@ -36,6 +36,7 @@ from lpk.core.evidence.records import (
     Verification,
     Withdrawal,
 )
+from lpk.core.evidence.selection import select
 from lpk.core.evidence.states import Status, of_row, statuses
 
 SOME = settings(max_examples=30, deadline=None)
@@ -322,23 +323,35 @@ def test_scifact_has_verified_rows_as_evidence_and_no_other(made: list[Record]) 
 
 @SOME
 @given(records())
-def test_the_flow_adds_up(made: list[Record]) -> None:
+def test_every_paper_is_in_one_place_and_the_flow_counts_them(made: list[Record]) -> None:
     ledger = snapshot(made)
-    papers = flow(ledger)
+    papers, counted = select(ledger), flow(ledger)
     out = [name for ids in papers.excluded.values() for name in ids]
     for whole, parts in (
-        (papers.found, [*papers.duplicates, *papers.waiting, *papers.screened]),
-        (papers.screened, [*out, *papers.background, *papers.included]),
-        (papers.included, [*papers.read, *papers.unread]),
-        (papers.found, [name for ids in papers.sources.values() for name in ids]),
+        (papers.identified, [*papers.undescribed, *papers.waiting, *papers.screened]),
+        (papers.screened, [*out, *papers.included]),
+        (papers.included, [*papers.withdrawn, *papers.unread, *papers.read]),
+        (papers.identified, [*papers.undescribed, *(name for ids in papers.sources.values() for name in ids)]),
     ):
         assert len(parts) == len(set(parts))
         assert set(whole) == set(parts)
-    assert set(papers.found) == set(ledger.papers)
-    assert set(papers.included) == {paper.id for paper in ledger.included()}
+    assert set(papers.identified) == set(ledger.papers)
+    for field in (
+        "identified",
+        "undescribed",
+        "waiting",
+        "screened",
+        "included",
+        "withdrawn",
+        "unread",
+        "read",
+        "quoted",
+    ):
+        assert len(getattr(papers, field)) == getattr(counted, field)
+    assert {reason: len(ids) for reason, ids in papers.excluded.items()} == counted.excluded
 
 
-def test_the_flow_counts_by_hand() -> None:
+def test_the_flow_by_hand() -> None:
     made: list[Record] = [
         PaperVersion(paper=f"arxiv:2401.0000{number}", version="v1", title="T", source="lpk/arxiv")
         for number in range(7)
@@ -350,11 +363,14 @@ def test_the_flow_counts_by_hand() -> None:
         for number, (decision, reason) in enumerate(decided)
     ]
     made.append(Withdrawal(what="arxiv:2401.00001", reason="not ours"))
-    papers = flow(snapshot(made))
-    counts = [len(ids) for ids in (papers.found, papers.duplicates, papers.waiting, papers.screened, papers.background)]
-    assert counts == [7, 1, 1, 5, 1]
-    assert {reason: len(ids) for reason, ids in papers.excluded.items()} == {"off-topic": 2, "withdrawn": 1}
-    assert papers.included == papers.unread == ("arxiv:2401.00000",)
+    papers = select(snapshot(made))
+    counts = [
+        len(ids) for ids in (papers.identified, papers.waiting, papers.screened, papers.included, papers.withdrawn)
+    ]
+    assert counts == [7, 1, 6, 2, 1]
+    excluded = {reason: len(ids) for reason, ids in papers.excluded.items()}
+    assert excluded == {"background: survey": 1, "duplicate": 1, "off-topic": 2}
+    assert papers.unread == ("arxiv:2401.00000",)
 
 
 # -- measures ---------------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_a_supported_claim_is_found_again(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "re-verified      c-1",
-        "supported claims re-verified: 1/1",
+        "supported claims re-verified: 1 of 1",
         f"policy: {ledger.policy.hash}",
     ]
     written = json.loads((ledger.folder / "paper" / "proof.json").read_text())
@@ -380,11 +380,28 @@ def test_what_means_the_same_is_found(quote: str, text: str) -> None:
     assert places_of(quote, view(text))
 
 
-def test_page_marks_divide_a_text(tmp_path: Path) -> None:
-    for text in ("one\ftwo", "<!-- page 1 -->\none\n<!-- page 2 -->\ntwo\n", "\fone\ftwo"):
-        (tmp_path / "t.md").write_text(text)
-        pages = ["".join(char for char, _ in page).strip() for page in read_text(tmp_path / "t.md")]
-        assert pages == ["one", "two"]
+@pytest.mark.parametrize(
+    "text",
+    [
+        "one\ftwo",
+        "<!-- page 1 -->\none\n<!-- page 2 -->\ntwo\n",
+        "[page 1]\none\n[Page 2]\ntwo",
+        "one\n--- page 2 ---\ntwo",
+        "<!-- page 2 -->\ntwo\n<!-- page 1 -->\none\n",
+    ],
+)
+def test_page_marks_divide_a_text(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.md").write_text(text)
+    pages = ["".join(char for char, _ in page).strip() for page in read_text(tmp_path / "t.md", True)]
+    assert pages == ["one", "two"]
+
+
+def test_markdown_is_read_as_it_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "t.md").write_text(
+        "We use _depth_ pruning of [ShortGPT](https://a.example/x) <b>and</b> **others** here."
+    )
+    (page,) = read_text(tmp_path / "t.md", True)
+    assert places_of("depth pruning of ShortGPT and others here.", Document([page]).views(1, 1)[0])
 
 
 def test_latex_is_read_as_it_is_typeset() -> None:

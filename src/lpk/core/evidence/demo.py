@@ -34,14 +34,21 @@ WORDS = 4
 #: Characters that change what a sentence says: percents, comparisons, times, about.
 TELLING = "%\u2030<>=\u2264\u2265\u2260\u00b1\u00d7\u00f7+\u2248"
 HYPHENS = "-\u2010\u2011\u2013\u2212"
-#: Page marks of a text document.
-MARK = re.compile(r"\f|^[ \t]*<!-- *page +\d+ *-->[ \t]*$", re.MULTILINE | re.IGNORECASE)
+#: Lines that begin a page of a text document; a form feed ends one.
+MARK = re.compile(
+    r"\s*(?:<!--\s*page\s+(\d{1,6})\s*-->|\[page\s+(\d{1,6})\]|-{3,}\s*page\s+(\d{1,6})\s*-{3,})\s*", re.I
+)
+#: What a reader of Markdown does not see: addresses of links, comments, tags.
+UNSEEN = (
+    (re.compile(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)"), r"\1"),
+    (re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>"), " "),
+)
 ELISION = re.compile(r"\s*(?:\[\s*(?:\.\s*\.\s*\.|\u2026)\s*\]|\.\s*\.\s*\.|\u2026)\s*")
 #: The end of a sentence, by a capital after it; "et al. We" counts as one, which only makes the check stricter.
 SENTENCE_END = re.compile(r"[.!?][\"'\u2019\u201d)\]]*\s+[\"'\u2018\u201c(\[]*[A-Z]|\n\s*\n")
 #: What stands before or after a match that takes a word or a number apart.
-BEFORE = re.compile(rf"\w\Z|\w[{HYPHENS}]\s*\Z")
-AFTER = re.compile(rf"\w|[{HYPHENS}](?:\r?\n)?\w")
+BEFORE = re.compile(rf"[^\W_]\Z|[^\W_][{HYPHENS}]\s*\Z")
+AFTER = re.compile(rf"[^\W_]|[{HYPHENS}](?:\r?\n)?[^\W_]")
 BEFORE_FIGURE = re.compile(rf"[{HYPHENS}{TELLING}.,]\Z")
 AFTER_FIGURE = re.compile(r"[.,]\d|\s?[%\u2030]")
 
@@ -135,12 +142,21 @@ def places_of(quote: str, view: View) -> list[tuple[int, int]]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def read_text(file: Path) -> list[list[Char]]:
+def read_text(file: Path, markdown: bool) -> list[list[Char]]:
     """The pages of a text document: between its page marks, or all of it."""
-    pages = MARK.split(file.read_text(encoding="utf-8", errors="replace"))
-    if len(pages) > 1 and not pages[0].strip():
-        pages = pages[1:]  # the first mark is before the first page
-    return [[(char, 0.0) for char in text] for text in pages]
+    pages: dict[int, list[Char]] = {1: []}
+    page = 1
+    for number, sheet in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").split("\f")):
+        page += number > 0
+        for line in sheet.splitlines(keepends=True):
+            mark = MARK.fullmatch(line)
+            if mark:
+                page = int(next(filter(None, mark.groups())))
+                continue
+            for pattern, seen in UNSEEN if markdown else ():
+                line = pattern.sub(seen, line)  # noqa: PLW2901
+            pages.setdefault(page, []).extend((char, 0.0) for char in line)
+    return [pages.get(number, []) for number in range(1, max(pages) + 1)]
 
 
 def with_pymupdf(file: Path) -> list[list[Char]]:
@@ -276,7 +292,7 @@ class Documents:
 
     def _read(self, file: Path, media: str) -> list[list[Char]]:
         if media != "application/pdf":
-            return read_text(file)
+            return read_text(file, markdown=media == "text/markdown")
         if not self.engine:
             raise ValueError("a PDF needs pymupdf or pypdfium2, and neither is installed")
         try:
@@ -384,7 +400,8 @@ def main() -> int:
                 print(f"    {row['row']} ({row['paper']}): {row['reason']}")
         if not claim["rows"]:
             print("    no verified row supports it")
-    print(f"supported claims re-verified: {proof['score']}")
+    score = f"{proof['reverified']} of {proof['supported']}" if proof["supported"] else proof["score"]
+    print(f"supported claims re-verified: {score}")
     for policy in proof["policies"]:
         print(f"policy: {policy}")
     text = json.dumps(proof, indent=2, ensure_ascii=False) + "\n"

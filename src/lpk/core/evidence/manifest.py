@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 from lpk import __version__
@@ -64,20 +65,10 @@ def _versions(now: Snapshot, audit: Audit) -> dict[str, Any]:
 
 
 def _counts(now: Snapshot) -> dict[str, Any]:
-    papers = flow(now)
     claims = [standing.status for standing in statuses(now).values()]
     rows = [of_row(now, row).status for row in now.rows.values()]
     return {
-        "papers": {
-            "found": len(papers.found),
-            "duplicates": len(papers.duplicates),
-            "waiting": len(papers.waiting),
-            "screened": len(papers.screened),
-            "excluded": {reason: len(ids) for reason, ids in papers.excluded.items()},
-            "background": len(papers.background),
-            "included": len(papers.included),
-            "read": len(papers.read),
-        },
+        "papers": asdict(flow(now)),
         "claims": {str(status): claims.count(status) for status in Status if status in claims},
         "rows": {str(status): rows.count(status) for status in Status if status in rows},
     }

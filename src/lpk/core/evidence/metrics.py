@@ -14,7 +14,6 @@ from typing import Any
 
 from lpk.core.evidence.audit import Audit
 from lpk.core.evidence.ledger import Snapshot
-from lpk.core.evidence.prisma import flow
 from lpk.core.evidence.records import Row
 from lpk.core.evidence.states import Status, of_row, statuses
 
@@ -100,7 +99,7 @@ def metrics(ledger: Snapshot, audit: Audit | None = None) -> list[Measure]:
 
 def top_relevance(ledger: Snapshot) -> Measure:
     """Whether the likeliest papers, as the sources rank them, belong."""
-    included = set(flow(ledger).included)
+    included = {paper.id for paper in ledger.included()}
     judged = [paper.id for paper in ledger.papers.values() if paper.decision]
     definition = f"of the first {TOP} papers that were found and have a decision, those that were screened in"
     return share(f"top-{TOP} relevance", definition, judged[:TOP], included.__contains__)
