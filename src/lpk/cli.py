@@ -19,13 +19,15 @@ from lpk.core.errors import ExitCode, LpkError, did_you_mean
 #: command -> (what it does, where it is).
 COMMANDS: Final = {
     "audit": ("Audit an evidence ledger: seven rounds of rules, then the gate.", "lpk.commands.audit:audit"),
+    "draft": ("Render what a ledger bears out: draft, tables, references.", "lpk.commands.draft:draft"),
     "ledger": ("Keep an evidence ledger of what papers claim.", "lpk.commands.ledger:ledger"),
     "models": ("List and download the models known by a short name.", "lpk.commands.models:models"),
     "plugins": ("List installed plugins and describe one.", "lpk.commands.plugins:plugins"),
+    "prove": ("Look every supported claim of a ledger up again, without lpk.", "lpk.commands.prove:prove"),
     "quote": ("Look for a quote in a document: is it there, and where?", "lpk.commands.quote:quote"),
     "run": ("Remove layers from a model, measure what it costs, write the smaller model.", "lpk.commands.run:run"),
+    "schema": ("Print the JSON schema of a run recipe or a study file.", "lpk.commands.schema:schema"),
     "study": ("Run a grid of searches and compare what they find.", "lpk.commands.study:study"),
-    "schema": ("Print the JSON schema of a run recipe.", "lpk.commands.schema:schema"),
 }
 
 

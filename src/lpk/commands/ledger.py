@@ -412,7 +412,8 @@ def check(folder: Path, name: str, study: Path, as_json: bool) -> None:
 
     def say() -> None:
         for made in found:
-            interval = "" if made.effect is None else f": {made.effect:.3g} [{made.low:.3g}, {made.high:.3g}]"
+            interval = "" if made.effect is None else f": {made.effect:.3g}"
+            interval += "" if made.low is None or made.high is None else f" [{made.low:.3g}, {made.high:.3g}]"
             click.echo(f"{made.claim}  {made.verdict}{interval}, n = {made.count}")
             click.echo(f"    {made.expression}" + (f"; {made.reason}" if made.reason else ""))
 
@@ -432,10 +433,10 @@ def status(folder: Path, metrics: bool, as_json: bool) -> None:
     """Say how far papers, rows and claims have come."""
     from lpk.core.evidence.states import statuses
 
-    _, now = _open(folder)
     if metrics:
-        _metrics(now, as_json)
+        _metrics(folder, as_json)
         return
+    _, now = _open(folder)
     standing = statuses(now)
     decisions = [paper.decision or "waiting" for paper in now.papers.values()]
     read = sum(bool(paper.documents) for paper in now.papers.values())
@@ -466,17 +467,20 @@ def status(folder: Path, metrics: bool, as_json: bool) -> None:
     _print(as_json, said, say)
 
 
-def _metrics(now: Snapshot, as_json: bool) -> None:
+def _metrics(folder: Path, as_json: bool) -> None:
+    from lpk.core.evidence.artifacts import settled
     from lpk.core.evidence.metrics import metrics
 
-    found = metrics(now)
+    opened, now = _open(folder)
+    found = metrics(now, settled(opened, installed())[0])
 
     def say() -> None:
-        for metric in found:
-            value = "n/a" if metric.value is None else f"{metric.value:.3g}"
-            click.echo(f"{metric.name}: {value} ({metric.numerator} of {metric.denominator})  {metric.definition}")
+        for measure in found:
+            value = f"n/a: {measure.why}" if measure.value is None else f"{measure.value:.3g} {measure.unit}".rstrip()
+            click.echo(f"{measure.name}: {value} ({measure.numerator} / {measure.denominator})")
+            click.echo(f"    {measure.definition}")
 
-    _print(as_json, [vars(metric) for metric in found], say)
+    _print(as_json, [measure.described() for measure in found], say)
 
 
 @ledger.command()
@@ -537,14 +541,24 @@ def _explain_paper(now: Snapshot, name: str) -> None:
 
 @ledger.command()
 @_FOLDER
-@click.option("--out", type=click.Path(path_type=Path), help="Where to.  [default: the ledger's folder]")
-def export(folder: Path, out: Path | None) -> None:
-    """Write every artifact: tables, audit report, draft, proof script, references, annotations, dashboard."""
-    from lpk.core.evidence.publish import publish
+def export(folder: Path) -> None:
+    """Write every artifact: tables, audit report, draft, proof script, references, annotations, dashboard.
 
-    opened, now = _open(folder)
-    for name in publish(opened, now, installed(), out or folder):
-        click.echo(name)
+    The same ledger gives the same bytes. lpk prove runs the proof.
+    """
+    from lpk.core.evidence import artifacts, report
+    from lpk.core.evidence.audit import rules
+    from lpk.testing.mutants import try_rules
+
+    opened, _ = _open(folder)
+    found, files = artifacts.settled(opened, installed())
+    lines = report.event_lines(opened.log.path.read_text(encoding="utf-8"))
+    tested = try_rules(rules(installed()))
+    files |= {name: text.encode() for name, text in report.files(found, tested, lines).items()}
+    files["index.html"] = _page(folder).encode()
+    changed = artifacts.write(folder, files)
+    for name in sorted(files):
+        click.echo(f"{name}{'' if name in changed else '  (as it was)'}")
 
 
 @ledger.command()
@@ -552,13 +566,18 @@ def export(folder: Path, out: Path | None) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.  [default: any that is free]")
 def serve(folder: Path, port: int) -> None:
     """Show the dashboard to a browser on this machine, until Ctrl-C."""
-    from lpk.core.evidence.publish import dashboard
     from lpk.core.evidence.serve import serve
 
     _open(folder)  # a wrong folder is told before anything is served
+    serve(lambda: _page(folder), port, lambda address: click.echo(f"{address} (Ctrl-C ends it)"))
 
-    def page() -> str:
-        opened, now = _open(folder)
-        return dashboard(opened, now, installed())
 
-    serve(page, port, lambda address: click.echo(f"{address} (Ctrl-C ends it)"))
+def _page(folder: Path) -> str:
+    """The dashboard of a ledger, as it is now."""
+    from lpk.core.evidence.artifacts import settled
+    from lpk.core.evidence.dashboard import page
+    from lpk.core.evidence.work import pictures
+
+    opened, now = _open(folder)
+    found, _ = settled(opened, installed())
+    return page(now, found, pictures(opened, now, installed()))

@@ -12,7 +12,7 @@ from typing import Any
 from lpk import __version__
 from lpk.core.errors import UsageError
 from lpk.core.evidence.fidelity import disagreements
-from lpk.core.evidence.fulltext import FullText, read
+from lpk.core.evidence.fulltext import FullText, read, reader_of
 from lpk.core.evidence.ledger import Ledger, Paper, Snapshot
 from lpk.core.evidence.quotes import look_up
 from lpk.core.evidence.records import (
@@ -322,3 +322,17 @@ class _Elsewhere(Sequence[tuple[str, FullText]]):
 
     def __len__(self) -> int:
         return len(self._documents)
+
+
+def pictures(ledger: Ledger, now: Snapshot, registry: Registry) -> dict[str, bytes]:
+    """Row id -> PNG of the page that its quote is on, with the quote highlighted, where the document has pages to draw."""
+    drawn: dict[str, bytes] = {}
+    for row in now.rows.values():
+        checked, document = now.checked(row.id), now.document(row)
+        if not (checked and document and checked.verification.page and checked.verification.rects):
+            continue
+        file = ledger.papers / document.file
+        if checked.verification.document == document.sha256 and document.sha256 in now.texts:
+            source = reader_of(file, registry)
+            drawn[row.id] = source.picture(file, checked.verification.page, checked.verification.rects, scale=1.3)
+    return drawn
