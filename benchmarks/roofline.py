@@ -30,7 +30,8 @@ class Loop:
     """A model and a sequence, and what is done with them."""
 
     def __init__(self, model: str, dtype: str, tokens: int) -> None:
-        self.stack = LayerStack(ModelSpec(model, dtype=dtype).load(), products=Precision.decide(dtype, "cpu").head)
+        with torch.inference_mode(False):  # as a run loads its model: weights of inference mode are not packed
+            self.stack = LayerStack(ModelSpec(model, dtype=dtype).load(), products=Precision.decide(dtype, "cpu").head)
         vocabulary = self.stack.model.config.get_text_config().vocab_size
         ids = torch.randint(0, vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0))
         self.batch = Batch(ids, torch.tensor([tokens]))
