@@ -5,7 +5,7 @@
 The inner loop is what a mask costs on one sequence: embedding, every layer, losses. The roofline is the same products
 alone (same shapes, same precision, into memory that is there already). Floating-point operations are those of all
 products, attention's included (half of them: it is causal). ``plain forward`` is the baseline: the model's own forward,
-logits and ``cross_entropy``.
+logits and ``cross_entropy``. Where a run would pack its weights (bfloat16 on AMX), it is measured with them plain too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Loop:
     """A model and a sequence, and what is done with them."""
 
     def __init__(self, model: str, dtype: str, tokens: int) -> None:
-        self.stack = LayerStack(ModelSpec(model, dtype=dtype).load(), products=Precision.decide(dtype, "cpu").head)
+        with torch.inference_mode(False):  # as a run loads its model: weights of inference mode are not packed
+            self.stack = LayerStack(ModelSpec(model, dtype=dtype).load(), products=Precision.decide(dtype, "cpu").head)
         vocabulary = self.stack.model.config.get_text_config().vocab_size
         ids = torch.randint(0, vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0))
         self.batch = Batch(ids, torch.tensor([tokens]))
@@ -140,16 +141,20 @@ def main() -> None:
     rows: list[list[Any]] = []
     with torch.inference_mode():
         for dtype in given.dtypes.split(","):
-            loop = Loop(given.model, dtype, given.tokens)
+            plain = loop = Loop(given.model, dtype, given.tokens)
+            if (packed := Loop(given.model, dtype, given.tokens)).stack.pack(2**40):
+                loop = packed
+            del packed
             gflop = loop.gflop()
             for threads in [given.threads] if given.threads else sorted({1, everything}):
                 torch.set_num_threads(threads)
-                seconds = in_turns(
-                    {"plain forward": loop.plain, "lpk": loop.evaluate, "products alone": loop.products}, given.rounds
-                )
+                work = {"plain forward": plain.plain, "lpk": loop.evaluate, "products alone": plain.products}
+                if loop is not plain:
+                    work["lpk, nothing packed"] = plain.evaluate
+                seconds = in_turns(work, given.rounds)
                 key = "cpu" if threads == 1 else "best"
                 roof = gflop["products"] / seconds["products alone"][key]
-                rates = {name: sum(gflop.values()) / seconds[name][key] for name in ("plain forward", "lpk")}
+                rates = {name: sum(gflop.values()) / seconds[name][key] for name in work if name != "products alone"}
                 where = loop.where()
                 figures[f"{dtype}, {threads} threads"] = {
                     "gflop": gflop, "seconds": seconds, "roofline_gflops": roof, "gflops": rates,

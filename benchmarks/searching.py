@@ -15,6 +15,7 @@ import torch
 from common import arguments
 
 from lpk.core.contracts import LayerScores, Loss, Problem
+from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
 from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.catalog import CATALOG
@@ -66,6 +67,7 @@ class Bench:
             CATALOG[given.model].pull(Progress())
         spec = ModelSpec(given.model, dtype)
         self.stack = LayerStack(spec.load(), products=Precision.decide(dtype, "cpu").head)
+        self.stack.pack(available_memory() // 4)
         tokenizer = spec.tokenizer()
         self.calibration = _first(
             Corpus.read(given.calibration).draw(tokenizer, given.sequences, given.length, 0), given

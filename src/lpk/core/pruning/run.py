@@ -179,7 +179,7 @@ class _Run:
         self.memory = memory or available_memory(spec.device)
         self.seconds: dict[str, float] = {}
         self.finalists: list[dict[str, Any]] = []
-        self.peak_state_bytes = 0
+        self.peak_state_bytes, self.packed_bytes = 0, 0
 
     def load(self, given: Corpus, other: Corpus) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
@@ -212,7 +212,9 @@ class _Run:
 
         reason = self.spec.why_streamed(self.stream, self.memory)
         if not reason:
-            return LayerStack(self.spec.load(), products=products)
+            stack = LayerStack(self.spec.load(), products=products)
+            self.packed_bytes = max(self.packed_bytes, stack.pack(self._room(stack)))
+            return stack
         streamed = self.spec.stream()
         self.progress.note(f"the layers of {self.spec.name} are streamed: {reason}")
         return LayerStack(streamed.model, streamed, products)
@@ -226,11 +228,13 @@ class _Run:
     @property
     def states(self) -> int:
         """Bytes for hidden states: half of what the weights leave; the rest is for what is made of them."""
+        return self._room(self.stack)
+
+    def _room(self, stack: LayerStack) -> int:
         from lpk.core.pruning.checkpoint import checkpoint_bytes
 
-        streamed = self.stack.streamed
-        weights = streamed.bytes if streamed else checkpoint_bytes(self.stack, self.problem.dense)
-        return max(0, self.memory - weights) // 2
+        weights = stack.streamed.bytes if stack.streamed else checkpoint_bytes(stack, LayerMask(stack.layers))
+        return max(0, self.memory - weights - stack.packed_bytes) // 2
 
     def facts(self) -> dict[str, Any]:
         """Every input, version and fingerprint: what ``run.json`` says from the beginning on."""
@@ -418,6 +422,7 @@ class _Run:
         self.cost = {
             **vars(self.memo.cost()),
             "peak_state_bytes": self.peak_state_bytes,
+            "packed_bytes": self.packed_bytes,
             "measurements_found_in_memo": self.memo.found,
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "streamed": bool(self.stack.streamed),

@@ -82,7 +82,9 @@ class Workbench:
     def _load(self, dtype: str, products: str) -> LayerStack:
         from lpk.core.pruning.stack import LayerStack
 
-        return LayerStack(replace(self.spec, dtype=dtype).load(), products=products)
+        stack = LayerStack(replace(self.spec, dtype=dtype).load(), products=products)
+        stack.pack(available_memory(self.spec.device) // 4)
+        return stack
 
     # -- the search ---------------------------------------------------------------------------------------------------
 
