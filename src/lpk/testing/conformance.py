@@ -61,7 +61,7 @@ def checks(kind: str, name: str, registry: Registry | None = None) -> list[Check
         "searcher": _searcher_checks,
         "objective": _objective_checks,
         "executor": _executor_checks,
-    }[kind]
+    }.get(kind, {})
     found = {"import-is-light": _import_is_light, "options-round-trip": _options_round_trip, **of_kind}
     return [Check(promise, lambda check=check: check(entry)) for promise, check in found.items()]  # type: ignore[misc]
 
