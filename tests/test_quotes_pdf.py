@@ -368,6 +368,9 @@ def test_after_a_bad_file_the_next_is_read(tmp_path: Path) -> None:
     assert isinstance(slow, Source)
     with pytest.raises(UsageError, match="more than 1"):
         slow.read(tmp_path / "bad.pdf")
+    _stream_bomb(tmp_path / "bomb.pdf")
+    with pytest.raises(UsageError, match="bomb"):
+        read(tmp_path / "bomb.pdf", installed())
     _encrypted(tmp_path / "locked.pdf")
     with pytest.raises(UsageError, match="encrypted"):
         slow.read(tmp_path / "locked.pdf")

@@ -205,6 +205,9 @@ def _answer(worker: subprocess.Popen[bytes], file: Path) -> dict[str, Any]:
         raise ValueError("it ended, or says too much")
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
+        # One that ran out of memory, or met damage, may have lost more than this file: the next gets a fresh one.
+        if not answer["refused"]:
+            _stop(worker)
         raise UsageError(f"{file}: {answer['error']}")
     return answer
 
@@ -291,12 +294,14 @@ def serve() -> None:
     answers.flush()
     for line in sys.stdin.buffer:
         request = json.loads(line)
+        pymupdf.TOOLS.reset_mupdf_warnings()
         try:
             with _opened(request) as document:
                 for answer in _DO[request["do"]](document, request):
                     answers.write(json.dumps(answer).encode("utf-8", "replace") + b"\n")
         except Exception as error:
-            answers.write(json.dumps({"error": _reason(error)}).encode() + b"\n")
+            told = {"error": _reason(error), "refused": isinstance(error, _Refused)}
+            answers.write(json.dumps(told).encode() + b"\n")
         answers.flush()
 
 
@@ -354,6 +359,9 @@ def _read(document: Any, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
             for number, line in enumerate(block.get("lines", ()))
             if (at := (nth, number)) and (runs := _runs(line["spans"]))
         ]
+        # MuPDF makes a warning of it, and goes on without the rest of the page.
+        if "alloc" in pymupdf.TOOLS.mupdf_warnings(reset=False):
+            raise MemoryError
         yield {"height": page.rect.height, "lines": lines, "unreadable": _unreadable(page, lines)}
 
 
