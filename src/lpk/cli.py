@@ -18,8 +18,10 @@ from lpk.core.errors import ExitCode, LpkError, did_you_mean
 
 #: command -> (what it does, where it is).
 COMMANDS: Final = {
+    "draft": ("Render what a ledger bears out: draft, tables, references.", "lpk.commands.draft:draft"),
     "models": ("List and download the models known by a short name.", "lpk.commands.models:models"),
     "plugins": ("List installed plugins and describe one.", "lpk.commands.plugins:plugins"),
+    "prove": ("Look every supported claim of a ledger up again, without lpk.", "lpk.commands.prove:prove"),
     "run": ("Remove layers from a model, measure what it costs, write the smaller model.", "lpk.commands.run:run"),
     "study": ("Run a grid of searches and compare what they find.", "lpk.commands.study:study"),
     "schema": ("Print the JSON schema of a run recipe.", "lpk.commands.schema:schema"),
