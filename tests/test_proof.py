@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -421,3 +422,30 @@ def test_a_documents_name_is_no_path(tmp_path: Path) -> None:
 
 def test_only_good_verdicts_are_in_the_records_used_here() -> None:
     assert [one.verdict for one in supported_records() if isinstance(one, Verification)] == [Verdict.VERIFIED]
+
+
+# -- labelled cases ---------------------------------------------------------------------------------------------------
+
+DATA = Path(__file__).parent / "data"
+
+
+def test_no_altered_quote_is_found_among_the_sentences_that_it_was_made_from() -> None:
+    cases = [json.loads(line) for line in (DATA / "altered_quotes.jsonl").read_text(encoding="utf-8").splitlines()]
+    text = view("\n".join(dict.fromkeys(case["source"] for case in cases)))
+    assert len(cases) > 90
+    assert [case["id"] for case in cases if places_of(case["quote"], text)] == []
+    assert [case["id"] for case in cases if not places_of(case["source"], text)] == []
+
+
+def test_sentences_of_a_paper_are_found_and_with_a_word_exchanged_not() -> None:
+    (page,) = read_text(DATA / "2604.24938v1.md", True)
+    document = Document([page])
+    prose = " ".join("".join(char for char, _ in page).split())
+    sentences = re.findall(r"(?<=[.] )[A-Z][a-z][^.?!|*$#<>\[\]()]{60,250}[.](?= [A-Z])", prose)
+    assert len(sentences) > 40
+    assert [each for each in sentences if not document.has(each, 1, 1)] == []
+    for each in sentences:
+        words = each.split()
+        at = len(words) // 2
+        assert not document.has(" ".join([*words[:at], "zebra", *words[at + 1 :]]), 1, 1)
+        assert not document.has(" ".join([*words[:at], *words[at + 1 :]]), 1, 1)

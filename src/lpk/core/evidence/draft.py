@@ -303,6 +303,10 @@ class Limits:
             "Rows that are stale: another version or file is there now": ("row", facts.rows[Status.STALE]),
             "Rows whose document has no text to look in": ("row", facts.rows[Status.UNVERIFIABLE]),
             "Rows that were rejected": ("row", facts.rows[Status.REJECTED]),
+            "Rows of versions that no source described": (
+                "row",
+                [name for name in facts.live if ledger.version(ledger.rows[name]) is None],
+            ),
             "Rows last looked up under another policy": (
                 "row",
                 [n for n, p in policies.items() if p != ledger.policy.hash],
