@@ -19,12 +19,12 @@ def draft(ledger: Path, as_json: bool) -> None:
 
     Every sentence of fact in it comes from the ledger's rows. The same ledger gives the same bytes.
     """
-    from lpk.core.evidence.artifacts import settled, write
+    from lpk.core.evidence.artifacts import audited, write
     from lpk.core.evidence.ledger import Ledger
     from lpk.core.evidence.states import statuses
 
     opened = Ledger(ledger)
-    found, files = settled(opened, installed())
+    found, files = audited(opened, installed())
     changed = write(opened.folder, files)
     counts = Counter(str(standing.status) for standing in statuses(opened.snapshot()).values())
     blocking = sorted({rule.rule for rule, _ in found.blocking})

@@ -468,11 +468,11 @@ def status(folder: Path, metrics: bool, as_json: bool) -> None:
 
 
 def _metrics(folder: Path, as_json: bool) -> None:
-    from lpk.core.evidence.artifacts import settled
+    from lpk.core.evidence.artifacts import audited
     from lpk.core.evidence.metrics import metrics
 
     opened, now = _open(folder)
-    found = metrics(now, settled(opened, installed())[0])
+    found = metrics(now, audited(opened, installed())[0])
 
     def say() -> None:
         for measure in found:
@@ -551,7 +551,7 @@ def export(folder: Path) -> None:
     from lpk.testing.mutants import try_rules
 
     opened, _ = _open(folder)
-    found, files = artifacts.settled(opened, installed())
+    found, files = artifacts.audited(opened, installed())
     lines = report.event_lines(opened.log.path.read_text(encoding="utf-8"))
     tested = try_rules(rules(installed()))
     files |= {name: text.encode() for name, text in report.files(found, tested, lines).items()}
@@ -574,10 +574,10 @@ def serve(folder: Path, port: int) -> None:
 
 def _page(folder: Path) -> str:
     """The dashboard of a ledger, as it is now."""
-    from lpk.core.evidence.artifacts import settled
+    from lpk.core.evidence.artifacts import audited
     from lpk.core.evidence.dashboard import page
     from lpk.core.evidence.work import pictures
 
     opened, now = _open(folder)
-    found, _ = settled(opened, installed())
+    found, _ = audited(opened, installed())
     return page(now, found, pictures(opened, now, installed()))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lpk.core.errors import UsageError
 from lpk.core.files import write_bytes
 
 if TYPE_CHECKING:
     from lpk.core.evidence.audit import Audit
+    from lpk.core.evidence.contracts import Rule
+    from lpk.core.evidence.fulltext import FullText
     from lpk.core.evidence.ledger import Ledger, Snapshot
     from lpk.core.registry import Registry
 
@@ -70,7 +72,25 @@ def _rendered(ledger: Ledger, now: Snapshot, audit: Audit) -> dict[str, bytes]:
     }
 
 
-def settled(ledger: Ledger, registry: Registry) -> tuple[Audit, dict[str, bytes]]:
+def audited(ledger: Ledger, registry: Registry) -> tuple[Audit, dict[str, bytes]]:
+    """:func:`settled` with every installed rule and the full texts at hand.
+
+    Raises:
+        PluginError: a rule is broken.
+        UsageError: as for :func:`settled`.
+    """
+    from lpk.core.evidence.audit import offering, rules
+    from lpk.core.evidence.work import snapshot
+
+    return settled(ledger, rules(registry), snapshot(ledger, registry).texts, offering(registry))
+
+
+def settled(
+    ledger: Ledger,
+    among: Sequence[Rule[Any]],
+    texts: Mapping[str, FullText] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> tuple[Audit, dict[str, bytes]]:
     """An audit, and artifacts that say what it says: rules look at the draft, and the draft tells what rules found.
 
     Whatever was rendered before plays no part, so the same ledger gives the same bytes; only the proof's result, which is
@@ -79,18 +99,17 @@ def settled(ledger: Ledger, registry: Registry) -> tuple[Audit, dict[str, bytes]
     Raises:
         UsageError: as for :func:`render`; or a rule finds in the draft that the draft tells of the rule.
     """
-    from lpk.core.evidence.audit import full_audit
+    from lpk.core.evidence.audit import audit
     from lpk.core.evidence.ledger import Snapshot
-    from lpk.core.evidence.work import snapshot
 
-    folded = snapshot(ledger, registry)
+    folded = ledger.snapshot(texts)
     kept = {name: text for name, text in folded.artifacts.items() if name == "paper/proof.json"}
     files: dict[str, bytes] = {}
     audits: list[Audit] = []
     for _ in range(ROUNDS):
         artifacts = kept | {name: data.decode() for name, data in files.items()}
         now = Snapshot(folded.direction, folded.policy, folded.events, folded.texts, artifacts)
-        audits.append(full_audit(now, registry))
+        audits.append(audit(now, among, versions))
         rendered = _rendered(ledger, now, audits[-1])
         if rendered == files:
             return audits[-1], files

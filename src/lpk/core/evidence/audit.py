@@ -158,8 +158,13 @@ def full_audit(ledger: Snapshot, registry: Registry) -> Audit:
     for name in ledger.policy.severities:
         if name not in {rule.id for rule in found}:
             raise UsageError(f"policy.toml, severities: no rule {name!r}{did_you_mean(name, (r.id for r in found))}")
-    offering = [entry.provider for entry in registry.entries if entry.kind == "rule"]
-    return audit(ledger, found, {provider.distribution: provider.version for provider in offering})
+    return audit(ledger, found, offering(registry))
+
+
+def offering(registry: Registry) -> dict[str, str]:
+    """The distributions that offer rules, and their versions."""
+    providers = [entry.provider for entry in registry.entries if entry.kind == "rule"]
+    return {provider.distribution: provider.version for provider in providers}
 
 
 def _examine(ledger: Snapshot, rule: Rule[Any]) -> Examined:
