@@ -202,7 +202,7 @@ def test_no_number_that_is_neither_a_records_nor_a_count(made: list[Record], dir
     )
     known = {
         *re.findall(r"\d+", written + markdown(written)),
-        *re.findall(r"\d+", ledger.policy.hash + " ".join(ledger.heads)),
+        *re.findall(r"\d+", " ".join([ledger.policy.hash, *ledger.heads])),
     }
     counts = re.findall(r"\b(\d+)\[\^(\d+)\]", text)
     notes = dict(re.findall(r"^\[\^(\d+)\]: [a-z]+: (.*)$", text, re.MULTILINE))
