@@ -44,13 +44,13 @@ def test_it_is_blocked_for_what_is_true(folder: Path) -> None:
     }  # fmt: skip
     assert failing == {"R-VER-1", "R-GATE-1"}
     standing = statuses(Ledger(folder / COPY).snapshot())
-    assert sorted(found.status for found in standing.values()) == ["preliminary-linked", *["stale"] * 4]
+    assert sorted(found.status for found in standing.values()) == [*["preliminary-linked"] * 4, *["stale"] * 4]
 
 
 def test_five_claims_were_measured(folder: Path) -> None:
     ledger = Ledger(folder / COPY).snapshot()
     assert len(ledger.replications) == 5
-    assert all(claim.check for claim in ledger.claims.values())
+    assert {claim.id for claim in ledger.claims.values() if claim.check} == set(ledger.replications)
     said = {made[-1].verdict for made in ledger.replications.values()}
     assert said <= {"inconclusive", "out of scope", "replicated", "not replicated"}
 

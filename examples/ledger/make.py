@@ -74,9 +74,11 @@ def _read(ledger: Ledger) -> None:
 
 
 def _claim(ledger: Ledger) -> None:
-    """The claims of claims.toml, each with its rows."""
+    """The claims of both files, each with its rows."""
     now = ledger.snapshot()
-    listed: list[dict[str, Any]] = tomllib.loads((HERE / "claims.toml").read_text(encoding="utf-8"))["claim"]
+    listed: list[dict[str, Any]] = []
+    for name in ("claims.toml", "abstracts.toml"):
+        listed += tomllib.loads((HERE / name).read_text(encoding="utf-8"))["claim"]
     for values in listed:
         rows = values.pop("row", [])
         claim = Claim.model_validate(values)
