@@ -20,11 +20,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from ledgers import in_folder
 from scipy import stats
 
 from lpk.core.errors import LpkError, UsageError
-from lpk.core.evidence import checks, expressions, study_functions, study_tables
-from lpk.core.evidence.records import Check, Claim, Direction, Replication, Row
+from lpk.core.evidence import checks, expressions, study_functions, study_tables, work
+from lpk.core.evidence.records import Check, Claim, Direction, Replication, Row, Screening
+from lpk.core.evidence.states import statuses
 from lpk.core.evidence.study_tables import Cell, Study, read_study
 from lpk.core.registry import installed
 from lpk.core.study import statistics as study_statistics
@@ -912,3 +914,23 @@ def test_without_scipy_the_extra_is_named(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(__import__("sys").modules, "scipy", None)
     with pytest.raises(LpkError, match=r'pip install "lpk\[evidence\]"'):
         checked("mean(acc) > 0", folder)
+
+
+def test_a_row_of_a_study_is_quoted_by_its_words_and_its_figures_compared(tmp_path: Path, folder: Path) -> None:
+    """From a study's folder to a verified row, and not where the claim has another figure."""
+    registry = installed()
+    source = registry.find("source", "study").create({"path": str(folder)})
+    (paper,) = source.find(Direction(id="any", title="any"))
+    ledger = in_folder(tmp_path / "ledger", [paper, Screening(paper=paper.paper, decision="include", reason="ours")])
+    known = ledger.snapshot().papers[paper.paper]
+    ledger.write([work.read_document(ledger, registry, known, "", source.fetch(paper, tmp_path))])
+    line = next(row for row in source.fetch(paper, tmp_path).read_text().splitlines() if ",greedy," in row)
+    layers = line.split(",")[1]
+    now = ledger.snapshot()
+    for name, text in (("c-right", f"Greedy prunes a model of {layers} layers."), ("c-wrong", "It has 977 layers.")):
+        claim = Claim(id=name, text=text)
+        ledger.write([claim, work.row_of(now, claim, {"paper": paper.paper, "quote": line})])
+    now = work.snapshot(ledger, registry)
+    ledger.write(work.news(now, work.verify(now, list(now.rows.values()))))
+    standing = {name: found.status for name, found in statuses(ledger.snapshot()).items()}
+    assert standing == {"c-right": "supported", "c-wrong": "located"}

@@ -221,7 +221,8 @@ def row_of(ledger: Snapshot, claim: Claim, values: Mapping[str, Any]) -> Row:
         version = paper.latest.version
     elif version not in paper.versions:
         raise UsageError(f"{paper.id} has no version {version}; the ledger knows {', '.join(paper.versions)}")
-    row = Row.model_validate({**values, "id": "pending", "claim": claim.id, "paper": paper.id, "version": version})
+    basis = "table" if paper.id.startswith("study:") else "full-text"
+    row = Row.model_validate({"basis": basis, **values, "id": "pending", "claim": claim.id, "paper": paper.id, "version": version})
     return row.model_copy(update={"id": Row.id_of(row.claim, row.paper, row.version, row.quote)})
 
 
@@ -286,13 +287,15 @@ def _verified(ledger: Snapshot, row: Row) -> Verification:
 def _said(ledger: Snapshot, row: Row, document: Document | None, said: dict[str, Any]) -> Verification:
     good = Verdict(said["verdict"]).good
     claim = ledger.claims.get(row.claim)
-    compared = good and claim is not None and row.relation == "supports" and row.basis != "table"
+    differing = disagreements(claim.text, row.quote) if good and claim and row.relation == "supports" else ()
+    if row.basis == "table":  # of a table's row only figures can be compared: it has no sentence
+        differing = tuple(each for each in differing if each.what == "number")
     return Verification.model_validate(
         {
             **said,
             "row": row.id,
             "document": document.sha256 if document else None,
-            "disagreements": disagreements(claim.text, row.quote) if compared and claim else (),
+            "disagreements": differing,
             "checker": CHECKER,
             "policy": ledger.policy.hash,
         }

@@ -1,7 +1,8 @@
-"""Markdown and plain text files, with page marks if they have any.
+"""Markdown, plain text and CSV files, with page marks if they have any.
 
 A page ends at a form feed, or begins at a line that is ``<!-- page 3 -->``, ``[page 3]`` or ``--- page 3 ---``; without
-marks all is page 1. Headings of Markdown are sections. Links and images keep their words and lose their addresses, for no
+marks all is page 1. Headings of Markdown are sections; in a CSV file a line of one field is, such as the name of the table
+below it. Links and images keep their words and lose their addresses, for no
 reader of the page sees them.
 """
 
@@ -25,6 +26,7 @@ from lpk.core.evidence.lines import Line, Outline, Run
 from lpk.core.evidence.records import Direction, PaperVersion
 
 RECIPE: Final = "lines 1"
+_MEDIA: Final = {".md": "text/markdown", ".txt": "text/plain", ".csv": "text/csv"}
 _PAGE = re.compile(
     r"\s*(?:<!--\s*page\s+(\d{1,6})\s*-->|\[page\s+(\d{1,6})\]|-{3,}\s*page\s+(\d{1,6})\s*-{3,})\s*", re.I
 )
@@ -41,7 +43,7 @@ class TextOptions(Options):
 
 
 class TextSource(Source[TextOptions]):
-    reads = (".md", ".txt")
+    reads = (".md", ".txt", ".csv")
 
     def find(self, direction: Direction) -> Iterator[PaperVersion]:
         for file in self._files():
@@ -78,11 +80,11 @@ class TextSource(Source[TextOptions]):
             raise UsageError(f"{file}: no text: it has a byte that is zero")
         if not text.strip():
             raise UsageError(f"{file}: the file is empty")
-        markdown = file.suffix.lower() == ".md"
-        lines, outline, pages = _parsed(text, markdown)
+        ending = file.suffix.lower()
+        lines, outline, pages = _rows(text) if ending == ".csv" else _parsed(text, ending == ".md")
         return FullText(
             sha256=hashlib.sha256(data).hexdigest(),
-            media="text/markdown" if markdown else "text/plain",
+            media=_MEDIA[ending],
             reader=f"text ({RECIPE})",
             pages=pages,
             lines=tuple(lines),
@@ -99,6 +101,17 @@ class TextSource(Source[TextOptions]):
             return file.read_bytes()
         except OSError as error:
             raise UsageError(f"{file}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _rows(text: str) -> tuple[list[Line], list[Outline], int]:
+    """Lines and headings of a CSV file; a row is a block of its own."""
+    lines: list[Line] = []
+    outline: list[Outline] = []
+    for row in filter(str.strip, text.splitlines()):
+        if "," not in row:
+            outline.append(Outline(1, row, 1, len(lines)))
+        lines.append(Line(1, len(lines), (Run(row),)))
+    return lines, outline, 1
 
 
 def _parsed(text: str, markdown: bool) -> tuple[list[Line], list[Outline], int]:
