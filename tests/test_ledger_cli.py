@@ -143,6 +143,15 @@ def test_a_claim_that_says_more_than_its_quote_is_not_supported(folder: Path) ->
     assert "number" in found["why"]
 
 
+def test_a_claim_stated_anew_is_looked_up_anew(folder: Path) -> None:
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    lpk("ledger", "claim", "Removing 4 of 30 layers raises SmolLM2's perplexity to 99.", "--id", "c-a", cwd=folder)
+    assert status_of(folder)["claims"]["c-a"]["status"] == "linked"
+    lpk("ledger", "verify", cwd=folder)
+    assert status_of(folder)["claims"]["c-a"]["status"] == "located"
+
+
 def test_an_abstract_is_no_support(folder: Path) -> None:
     add(folder, "Depth pruning is studied.", "We study depth pruning of language models.", "--abstract", "--id", "c-a")
     lpk("ledger", "verify", cwd=folder)

@@ -53,6 +53,13 @@ def test_supported() -> None:
         (without(Verification), "linked", "not looked up"),
         (without(Screening), "verified", f"not screened in: {PAPER}"),
         ([*supported_records(), Screening(paper=PAPER, decision="exclude", reason="off")], "verified", "not screened"),
+        ([*supported_records(), Claim(id="c-1", text="It raises nothing.")], "linked", "stated anew"),
+        (
+            [*supported_records(), Row(id="r-1", claim="c-1", paper=PAPER, version="v1", quote="Another quote of it.")],
+            "linked",
+            "stated anew",
+        ),
+        ([*supported_records(), Claim(id="c-1", text="It raises."), checked()], "supported", "by r-1"),
         ([*supported_records(), checked(section="")], "located", "section could not be told"),
         ([*supported_records(), checked(page=None)], "located", "page could not be told"),
         (
@@ -104,6 +111,7 @@ def test_supported() -> None:
             [
                 *supported_records(),
                 Row(id="r-1", claim="c-1", paper=PAPER, version="v1", quote=QUOTE, relation="contradicts"),
+                checked(),
             ],
             "contradicted",
             "r-1",
@@ -112,6 +120,7 @@ def test_supported() -> None:
             [
                 *supported_records(),
                 Row(id="r-1", claim="c-1", paper=PAPER, version="v1", quote=QUOTE, relation="qualifies"),
+                checked(),
             ],
             "verified",
             "neither support nor contradict",

@@ -157,6 +157,9 @@ class Snapshot:
         self.withdrawals: dict[str, str] = {}
         #: id of a claim, row, paper or version -> the event that first wrote it down.
         self.born: dict[str, Event] = {}
+        #: id of a claim or row -> the place among the events at which it last came to say something else.
+        self._restated: dict[str, int] = {}
+        self._places = {event.id: place for place, event in enumerate(self.events)}
         for event in self.events:
             self._take(event)
 
@@ -170,9 +173,13 @@ class Snapshot:
             case Document() as document:
                 self._paper(document.paper).documents[document.version] = document
             case Claim() as claim:
+                if claim.id in self.claims and self.claims[claim.id].text != claim.text:
+                    self._restated[claim.id] = self._places[event.id]
                 self.claims[claim.id] = claim
                 self._born(event, claim.id)
             case Row() as row:
+                if self.rows.get(row.id, row) != row:
+                    self._restated[row.id] = self._places[event.id]
                 self.rows[row.id] = row
                 self._born(event, row.id)
             case Verification() as verification:
@@ -216,6 +223,12 @@ class Snapshot:
         """The verification that holds for a row."""
         found = self.verifications.get(row)
         return found[-1] if found else None
+
+    def restated(self, row: Row) -> bool:
+        """Whether a row, or its claim, came to say something else after the verification that holds for it."""
+        checked = self.checked(row.id)
+        last = max(self._restated.get(row.id, -1), self._restated.get(row.claim, -1))
+        return checked is not None and self._places[checked.event.id] < last
 
     def included(self) -> list[Paper]:
         """The papers that were screened in and not taken back."""

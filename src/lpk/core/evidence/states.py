@@ -55,6 +55,8 @@ def of_row(ledger: Snapshot, row: Row) -> Standing:
         return Standing(Status.PRELIMINARY, "from the abstract; the full text was not read")
     if checked is None:
         return Standing(Status.LINKED, "not looked up in the full text yet")
+    if ledger.restated(row):
+        return Standing(Status.LINKED, "the claim or the quote was stated anew since it was looked up")
     found = checked.verification
     outdated = _outdated(ledger, row, found)
     if outdated:

@@ -222,7 +222,9 @@ def row_of(ledger: Snapshot, claim: Claim, values: Mapping[str, Any]) -> Row:
     elif version not in paper.versions:
         raise UsageError(f"{paper.id} has no version {version}; the ledger knows {', '.join(paper.versions)}")
     basis = "table" if paper.id.startswith("study:") else "full-text"
-    row = Row.model_validate({"basis": basis, **values, "id": "pending", "claim": claim.id, "paper": paper.id, "version": version})
+    row = Row.model_validate(
+        {"basis": basis, **values, "id": "pending", "claim": claim.id, "paper": paper.id, "version": version}
+    )
     return row.model_copy(update={"id": Row.id_of(row.claim, row.paper, row.version, row.quote)})
 
 
@@ -252,7 +254,7 @@ def news(ledger: Snapshot, found: Iterable[tuple[Row, Verification]]) -> list[Re
     fresh: list[Record] = []
     for row, verification in found:
         before = ledger.checked(row.id)
-        if before is None or before.verification != verification:
+        if before is None or before.verification != verification or ledger.restated(row):
             fresh.append(verification)
     return fresh
 
