@@ -468,8 +468,8 @@ def status(folder: Path, metrics: bool, as_json: bool) -> None:
 
 
 def _metrics(folder: Path, as_json: bool) -> None:
-    from lpk.core.evidence.artifacts import audited
     from lpk.core.evidence.metrics import metrics
+    from lpk.core.evidence.publish import audited
 
     opened, now = _open(folder)
     found = metrics(now, audited(opened, installed())[0])
@@ -548,10 +548,11 @@ def export(folder: Path) -> None:
     """
     from lpk.core.evidence import artifacts, report
     from lpk.core.evidence.audit import rules
+    from lpk.core.evidence.publish import audited
     from lpk.testing.mutants import try_rules
 
     opened, _ = _open(folder)
-    found, files = artifacts.audited(opened, installed())
+    found, files = audited(opened, installed())
     lines = report.event_lines(opened.log.path.read_text(encoding="utf-8"))
     tested = try_rules(rules(installed()))
     files |= {name: text.encode() for name, text in report.files(found, tested, lines).items()}
@@ -574,8 +575,8 @@ def serve(folder: Path, port: int) -> None:
 
 def _page(folder: Path) -> str:
     """The dashboard of a ledger, as it is now."""
-    from lpk.core.evidence.artifacts import audited
     from lpk.core.evidence.dashboard import page
+    from lpk.core.evidence.publish import audited
     from lpk.core.evidence.work import pictures
 
     opened, now = _open(folder)

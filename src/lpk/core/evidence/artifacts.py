@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from lpk.core.evidence.contracts import Rule
     from lpk.core.evidence.fulltext import FullText
     from lpk.core.evidence.ledger import Ledger, Snapshot
-    from lpk.core.registry import Registry
 
 #: file -> what it is; the same ledger gives the same bytes.
 RENDERED: Final[Mapping[str, str]] = {
@@ -70,19 +69,6 @@ def _rendered(ledger: Ledger, now: Snapshot, audit: Audit) -> dict[str, bytes]:
         "annotations.jsonld": exports.web_annotations(now),
         "scifact.jsonl": exports.scifact(now),
     }
-
-
-def audited(ledger: Ledger, registry: Registry) -> tuple[Audit, dict[str, bytes]]:
-    """:func:`settled` with every installed rule and the full texts at hand.
-
-    Raises:
-        PluginError: a rule is broken.
-        UsageError: as for :func:`settled`.
-    """
-    from lpk.core.evidence.audit import offering, rules
-    from lpk.core.evidence.work import snapshot
-
-    return settled(ledger, rules(registry), snapshot(ledger, registry).texts, offering(registry))
 
 
 def settled(

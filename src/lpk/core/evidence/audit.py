@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lpk.core.errors import PluginError, UsageError, blaming, did_you_mean
 from lpk.core.evidence.contracts import Finding, Rule, Severity
 from lpk.core.evidence.ledger import Snapshot
-from lpk.core.registry import Registry
+
+if TYPE_CHECKING:
+    from lpk.core.registry import Registry
 
 #: round -> what it is about. Plugins may add rounds.
 ROUNDS: Final = {
