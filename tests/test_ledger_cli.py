@@ -137,7 +137,7 @@ def test_what_is_not_in_the_paper_is_rejected(folder: Path, quote: str, verdict:
 
 def test_a_claim_that_says_more_than_its_quote_is_not_supported(folder: Path) -> None:
     add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 53.", QUOTE, "--id", "c-a")
-    lpk("ledger", "verify", cwd=folder)
+    lpk("ledger", "verify", cwd=folder, code=1)
     found = status_of(folder)["claims"]["c-a"]
     assert found["status"] == "located"
     assert "number" in found["why"]
@@ -148,8 +148,22 @@ def test_a_claim_stated_anew_is_looked_up_anew(folder: Path) -> None:
     lpk("ledger", "verify", cwd=folder)
     lpk("ledger", "claim", "Removing 4 of 30 layers raises SmolLM2's perplexity to 99.", "--id", "c-a", cwd=folder)
     assert status_of(folder)["claims"]["c-a"]["status"] == "linked"
-    lpk("ledger", "verify", cwd=folder)
+    lpk("ledger", "verify", cwd=folder, code=1)
     assert status_of(folder)["claims"]["c-a"]["status"] == "located"
+
+
+def test_a_check_is_added_to_a_claim_and_read_at_once(folder: Path) -> None:
+    add(
+        folder,
+        "Search algorithms tend to agree.",
+        "Search algorithms tend to agree under one objective.",
+        "--id",
+        "c-a",
+    )
+    lpk("ledger", "claim", "--id", "c-a", "--check", "spearman(ppl_rank, acc_rank) < 0.5", cwd=folder)
+    assert "holds no" not in lpk("ledger", "check", "c-a", "--study", "nowhere", cwd=folder, code=2).stderr
+    wrong = lpk("ledger", "claim", "--id", "c-a", "--check", "import os", cwd=folder, code=2)
+    assert "column" in wrong.stderr
 
 
 def test_an_abstract_is_no_support(folder: Path) -> None:
@@ -222,6 +236,8 @@ def test_every_artifact(folder: Path) -> None:
         (["claim", "A claim.", "--paper", "arxiv:2401", "--ledger", "layers"], "a row needs a quote"),
         (["claim", "A.", "--paper", "arxiv:2401", "--quote", " ", "--ledger", "layers"], "a row needs a quote"),
         (["claim", "A.", "--paper", "arxiv:9", "--quote", "b", "--ledger", "layers"], "has no paper 'arxiv:9'"),
+        (["claim", "A.", "--candidate", "--quote", "some words of it", "--ledger", "layers"], "name it with --paper"),
+        (["screen", "arxiv:2401.00001", "exclude", "--reason", " ", "--ledger", "layers"], "reason"),
         (["claim", "A.", "--id", "../x", "--candidate", "--ledger", "layers"], "claim"),
         (["claim", "A.", "--question", "RQ7", "--candidate", "--ledger", "layers"], "no research question 'RQ7'"),
         (["read", "arxiv:2401.00001", "nothing.pdf", "--ledger", "layers"], "nothing.pdf"),

@@ -59,7 +59,13 @@ def test_supported() -> None:
             "linked",
             "stated anew",
         ),
-        ([*supported_records(), Claim(id="c-1", text="It raises."), checked()], "supported", "by r-1"),
+        ([*supported_records(), Claim(id="c-1", text="Removing layers raises perplexity."), checked()], "supported", "by r-1"),
+        ([*supported_records(), checked(about="ef" * 32)], "linked", "stated anew"),
+        (
+            [*supported_records(), Claim(id="c-1", text="The moon is made of cheese."), checked()],
+            "located",
+            "no word in common",
+        ),
         ([*supported_records(), checked(section="")], "located", "section could not be told"),
         ([*supported_records(), checked(page=None)], "located", "page could not be told"),
         (

@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
 
 
 EPILOG = (
-    "Exit codes: 0 done; 1 a defect in lpk; 2 bad input; 3 a broken or ambiguous plugin; "
+    "Exit codes: 0 done; 1 a defect in lpk, or the answer no (audit, prove, quote check, ledger verify); 2 bad input; 3 a broken or ambiguous plugin; "
     "4 something is not installed or the network is missing; 130 interrupted."
 )
 
@@ -74,6 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        return _tell("an argument is not UTF-8", ExitCode.USAGE, None, arguments)
     try:
         result: Any = group.main(arguments, prog_name="lpk", standalone_mode=False)
         sys.stdout.flush()
@@ -95,6 +99,10 @@ def _run(arguments: list[str]) -> int:
         if isinstance(error, OSError) and error.filename:  # a name too long, a folder that may not be read ...
             message = f"{error.filename}: {(error.strerror or str(error)).lower()}"
             return _tell(message, ExitCode.USAGE, error, arguments)
+        if type(error).__module__.startswith("pydantic") and hasattr(error, "errors"):  # a value that a record refuses
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "value"
+            return _tell(f"{where}: {first['msg'].removeprefix('Value error, ')}", ExitCode.USAGE, error, arguments)
         message = f"a defect in lpk: {type(error).__name__}: {error} (lpk --debug ... shows where)"
         return _tell(message, ExitCode.INTERNAL, error, arguments)
 

@@ -282,7 +282,10 @@ def claim(text: str | None, folder: Path, name: str | None, candidate: bool, **v
     from lpk.core.evidence.work import row_of
 
     opened, now = _open(folder)
-    if not values["paper"] and not (candidate or values["expression"]) and not (name in now.claims and text):
+    if not values["paper"] and any(values[key] for key in ("quote", "page", "section", "version")):
+        raise UsageError("--quote, --page, --section and --version say what a paper has: name it with --paper")
+    changes = name in now.claims and (text or values["expression"] or values["kind"] or values["questions"])
+    if not values["paper"] and not changes and not (candidate or values["expression"]):
         raise UsageError("a claim needs a quote: --paper ID --quote '...' (or --candidate: the quote comes later)")
     made = _claim(now, text, name, values)
     records: list[Any] = [] if now.claims.get(made.id) == made else [made]
@@ -300,26 +303,33 @@ def _basis(abstract: bool) -> dict[str, str]:
 
 
 def _claim(now: Snapshot, text: str | None, name: str | None, values: dict[str, Any]) -> Claim:
+    from pydantic import ValidationError
+
+    from lpk.core.evidence.checks import validate
     from lpk.core.evidence.records import Check, Claim
 
     if text is None:
         if not name:
             raise UsageError("say what the claim is: TEXT, or --id of a claim that the ledger has")
-        return now.claims[now.found(name, now.claims, "claim")]
+        name = now.found(name, now.claims, "claim")
+        text = now.claims[name].text
     for question in values["questions"]:
         now.found(question, {each.id: each for each in now.direction.questions}, "research question")
+    if values["expression"]:
+        validate(values["expression"])
     before = now.claims.get(name or Claim.id_of(text))
-    check = Check(expression=values["expression"]) if values["expression"] else before.check if before else None
     try:
         return Claim(
             id=name or Claim.id_of(text),
             text=" ".join(text.split()),
             type=values["kind"] or (before.type if before else "finding"),
             questions=tuple(values["questions"]) or (before.questions if before else ()),
-            check=check,
+            check=Check(expression=values["expression"]) if values["expression"] else before.check if before else None,
         )
-    except ValueError as error:
-        raise UsageError(f"claim: {' '.join(str(error).splitlines()[-2].split())}") from None
+    except ValidationError as error:
+        if any(each["loc"] == ("id",) for each in error.errors()):
+            raise UsageError(f"claim {name!r}: an id is 2 to 64 of a-z, 0-9 and -, and begins with no -") from None
+        raise
 
 
 @ledger.command()
@@ -327,12 +337,13 @@ def _claim(now: Snapshot, text: str | None, name: str | None, values: dict[str, 
 @click.argument("names", nargs=-1, metavar="[ID]...")
 @_JSON
 def verify(folder: Path, names: Sequence[str], as_json: bool) -> None:
-    """Look quotes up: of the rows or claims named, or of all. Exit 1 if one is not where it is said to be.
+    """Look quotes up: of the rows or claims named, or of all.
 
+    Exit 1 if a quote is not where it is said to be, or its claim says something else, or its paper has a newer version.
     Nothing is written for a row about which nothing new is found.
     """
     from lpk.core.evidence import work
-    from lpk.core.evidence.states import of_row
+    from lpk.core.evidence.states import Status, of_row
 
     opened, now = _open(folder)
     rows = _rows(now, names)
@@ -343,7 +354,7 @@ def verify(folder: Path, names: Sequence[str], as_json: bool) -> None:
 
     def say() -> None:
         for row, verification in found:
-            click.echo(f"{row.id}  {verification.verdict:16} {standing[row.id].status}: {standing[row.id].why}")
+            click.echo(f"{row.id}  {standing[row.id].status}: {standing[row.id].why} (words: {verification.verdict})")
             if verification.diff:
                 click.echo(f"    {verification.diff}")
         good = sum(verification.verdict.good for _, verification in found)
@@ -354,7 +365,8 @@ def verify(folder: Path, names: Sequence[str], as_json: bool) -> None:
         for row, verification in found
     ]
     _print(as_json, said, say)
-    if not all(verification.verdict.good for _, verification in found):
+    wanted = {"abstract": Status.PRELIMINARY}
+    if any(standing[row.id].status is not wanted.get(row.basis, Status.VERIFIED) for row, _ in found):
         raise click.exceptions.Exit(1)
 
 

@@ -37,6 +37,7 @@ from lpk.core.evidence.records import (
     Screening,
     Verification,
     Withdrawal,
+    digest,
 )
 from lpk.core.files import write_bytes, write_text
 
@@ -173,8 +174,11 @@ class Snapshot:
             case Document() as document:
                 self._paper(document.paper).documents[document.version] = document
             case Claim() as claim:
-                if claim.id in self.claims and self.claims[claim.id].text != claim.text:
+                before = self.claims.get(claim.id, claim)
+                if before.text != claim.text:
                     self._restated[claim.id] = self._places[event.id]
+                if (before.text, before.check) != (claim.text, claim.check):
+                    self.replications.pop(claim.id, None)  # they were of another claim
                 self.claims[claim.id] = claim
                 self._born(event, claim.id)
             case Row() as row:
@@ -224,11 +228,28 @@ class Snapshot:
         found = self.verifications.get(row)
         return found[-1] if found else None
 
+    def replaced(self, document: Document) -> bool:
+        """Whether another file lies where a document was kept, as far as files are at hand."""
+        told = getattr(self.texts, "replaced", None)
+        return bool(told and told(document.sha256))
+
+    def about(self, row: Row) -> str:
+        """What a verification of a row is made of: its claim's text, and all that the row says."""
+        claim = self.claims.get(row.claim)
+        return digest([claim.text if claim else "", row.canonical()])
+
     def restated(self, row: Row) -> bool:
-        """Whether a row, or its claim, came to say something else after the verification that holds for it."""
+        """Whether a row, or its claim, says something else than when the verification that holds for it was made.
+
+        The digest tells, whatever order two merged branches are in. Of a verification without one the order does.
+        """
         checked = self.checked(row.id)
+        if checked is None:
+            return False
+        if checked.verification.about:
+            return checked.verification.about != self.about(row)
         last = max(self._restated.get(row.id, -1), self._restated.get(row.claim, -1))
-        return checked is not None and self._places[checked.event.id] < last
+        return self._places[checked.event.id] < last
 
     def included(self) -> list[Paper]:
         """The papers that were screened in and not taken back."""

@@ -289,6 +289,7 @@ class Verification(Record):
     found_in: str = Field("", description="of a misattributed quote: the paper that has it")
     disagreements: tuple[Disagreement, ...] = Field((), description="claim against quote")
     checker: str = Field(description="what checked, with version")
+    about: str = Field("", description="the digest of the claim's text and the row that were checked")
     policy: str = Field(description="the hash of the policy that it was checked under")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lpk.core.evidence.fidelity import same_subject
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.evidence.records import Claim, Row, Verdict, Verification
 
@@ -89,6 +90,8 @@ def _outdated(ledger: Snapshot, row: Row, found: Verification) -> str:
     document, paper = ledger.document(row), ledger.papers.get(row.paper)
     if found.verdict is not Verdict.UNVERIFIABLE and (document is None or document.sha256 != found.document):
         return "the document has changed since it was checked" if document else "no document of it was read"
+    if document and ledger.replaced(document):
+        return f"papers/{document.file} is another file than was checked"
     if paper and paper.versions and paper.latest.number > int(row.version[1:] or 0 if row.version else 0):
         return f"{paper.latest.version} is out; the quote is from {row.version or 'an unnumbered version'}"
     return ""
@@ -121,7 +124,7 @@ def of_claim(ledger: Snapshot, claim: Claim) -> Standing:
         status = Status.CONTESTED if for_it else Status.CONTRADICTED
         return Standing(status, f"verified rows speak against it: {named}")
     if for_it:
-        return _supported(ledger, for_it)
+        return _supported(ledger, claim, for_it)
     weaker = [standing for _, standing in rows if standing.status is not Status.VERIFIED] or [
         Standing(Status.VERIFIED, "its verified rows neither support nor contradict it")
     ]
@@ -132,7 +135,9 @@ def of_claim(ledger: Snapshot, claim: Claim) -> Standing:
 _SET_ASIDE = {status: 100 if status is Status.WITHDRAWN else 0 for status in Status}
 
 
-def _supported(ledger: Snapshot, rows: list[Row]) -> Standing:
+def _supported(ledger: Snapshot, claim: Claim, rows: list[Row]) -> Standing:
+    if not any(row.basis == "table" or same_subject(claim.text, row.quote) for row in rows):
+        return Standing(Status.LOCATED, "the claim has next to no word in common with what it quotes")
     included = {paper.id for paper in ledger.included()}
     papers = {row.paper for row in rows}
     if not papers <= included:

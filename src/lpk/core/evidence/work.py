@@ -173,6 +173,10 @@ class Texts(Mapping[str, FullText]):
             raise KeyError(sha256)
         return found
 
+    def replaced(self, sha256: str) -> bool:
+        """Whether a document's file is there, and is another one."""
+        return sha256 not in self and (self._folder / self._files.get(sha256, "-")).is_file()
+
     def _load(self, path: Path, sha256: str) -> FullText | None:
         try:
             if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
@@ -299,6 +303,7 @@ def _said(ledger: Snapshot, row: Row, document: Document | None, said: dict[str,
             "document": document.sha256 if document else None,
             "disagreements": differing,
             "checker": CHECKER,
+            "about": ledger.about(row),
             "policy": ledger.policy.hash,
         }
     )

@@ -9,6 +9,7 @@ from lpk import hookimpl
 from lpk.core.contracts import Component
 from lpk.core.evidence.conflicts import read
 from lpk.core.evidence.contracts import Finding
+from lpk.core.evidence.fidelity import SHARE
 from lpk.core.evidence.ledger import Paper, Snapshot
 from lpk.core.evidence.prose import Passage, Zone, split, squeezed, zone, zone_in
 from lpk.core.evidence.quantities import FAMILIES, quantities
@@ -23,10 +24,6 @@ from lpk.core.evidence.rules import (
     rows,
     rows_verified,
 )
-
-#: Of 321 claims that are true to their quote (tests/data/fidelity_cases.jsonl) one has less; of claims beside the quote of
-#: another one, 94% have.
-SHARE = 0.25
 
 
 class Agrees(OfRows):
