@@ -21,10 +21,10 @@ from lpk.core.errors import EnvironmentMissing
 from lpk.core.evidence.audit import Audit, Examined
 from lpk.core.evidence.ledger import Paper, Snapshot
 from lpk.core.evidence.metrics import filled_coverage, metrics
+from lpk.core.evidence.prisma import flow
 from lpk.core.evidence.proof import proof_of
 from lpk.core.evidence.records import Claim, PaperVersion, Replication, Row
 from lpk.core.evidence.references import cited, year
-from lpk.core.evidence.selection import select
 from lpk.core.evidence.states import Standing, Status, of_row, statuses
 
 #: The statuses in the order in which the draft tells of them.
@@ -122,7 +122,7 @@ class Facts:
         self.ledger, self.audit, self.version = ledger, audit, __version__
         self.direction, self.policy = ledger.direction, ledger.policy
         self.as_of = ledger.events[-1].at[:10] if ledger.events else ""
-        self.flow, self.proof = select(ledger), proof_of(ledger)
+        self.flow, self.proof = flow(ledger), proof_of(ledger)
         self.measures = [measure for measure in metrics(ledger, audit) if not measure.unit]
         self.notes: list[Markdown] = []
         self.claim_standing: dict[str, Standing] = statuses(ledger)

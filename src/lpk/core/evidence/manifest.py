@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from typing import Any
 
 from lpk import __version__
@@ -68,7 +67,7 @@ def _counts(now: Snapshot) -> dict[str, Any]:
     claims = [standing.status for standing in statuses(now).values()]
     rows = [of_row(now, row).status for row in now.rows.values()]
     return {
-        "papers": asdict(flow(now)),
+        "papers": flow(now).counts,
         "claims": {str(status): claims.count(status) for status in Status if status in claims},
         "rows": {str(status): rows.count(status) for status in Status if status in rows},
     }

@@ -1,54 +1,63 @@
-"""The flow of papers through a review, as PRISMA 2020 draws it, counted from the records (prisma-statement.org)."""
+"""The flow of papers through a review, as PRISMA 2020 draws it, from the records (prisma-statement.org).
+
+identified = undescribed + waiting + screened
+screened   = excluded, by reason + included
+included   = withdrawn + unread + read
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from lpk.core.evidence.ledger import Paper, Snapshot
+
+Ids = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Flow:
-    """How many papers came how far; each step is what is left of the one before.
+    """The papers by how far they came, each in the order in which they were written down: a count can name them.
 
     Attributes:
-        identified: paper ids that were ever written down.
+        identified: every paper that was ever written down.
         undescribed: of these, named somewhere but never described by a source.
         waiting: described, and nobody has decided yet.
         screened: decided.
-        excluded: reason -> how many were excluded, or set aside as background.
+        excluded: reason -> those excluded, or set aside as background.
         included: screened in.
         withdrawn: screened in, and taken back.
         unread: screened in, their full text not read.
         read: screened in, and read.
         quoted: read, and quoted by a row.
+        sources: who described a paper first -> the papers.
     """
 
-    identified: int
-    undescribed: int
-    waiting: int
-    screened: int
-    excluded: dict[str, int]
-    included: int
-    withdrawn: int
-    unread: int
-    read: int
-    quoted: int
+    identified: Ids
+    undescribed: Ids
+    waiting: Ids
+    screened: Ids
+    excluded: Mapping[str, Ids]
+    included: Ids
+    withdrawn: Ids
+    unread: Ids
+    read: Ids
+    quoted: Ids
+    sources: Mapping[str, Ids]
 
     @property
-    def adds_up(self) -> bool:
-        """Whether every step is the sum of what follows it; true of any ledger, and audited."""
-        return (
-            self.identified == self.undescribed + self.waiting + self.screened
-            and self.screened == self.included + sum(self.excluded.values())
-            and self.included == self.withdrawn + self.unread + self.read
-            and self.quoted <= self.read
-        )
+    def counts(self) -> dict[str, Any]:
+        """How many there are of each; for ``excluded`` and ``sources``, by reason and source."""
+        return {field.name: _count(getattr(self, field.name)) for field in fields(self)}
+
+
+def _count(papers: Ids | Mapping[str, Ids]) -> int | dict[str, int]:
+    return {name: len(ids) for name, ids in papers.items()} if isinstance(papers, Mapping) else len(papers)
 
 
 def flow(ledger: Snapshot) -> Flow:
-    """Count."""
+    """Put every paper of a ledger where it is."""
     papers = list(ledger.papers.values())
     described = [paper for paper in papers if paper.versions]
     screened = [paper for paper in described if paper.decision]
@@ -57,19 +66,35 @@ def flow(ledger: Snapshot) -> Flow:
     read = [paper for paper in kept if paper.documents]
     quoting = {row.paper for row in ledger.rows.values()}
     return Flow(
-        identified=len(papers),
-        undescribed=len(papers) - len(described),
-        waiting=len(described) - len(screened),
-        screened=len(screened),
-        excluded=dict(sorted(Counter(_reason(paper) for paper in screened if paper.decision != "include").items())),
-        included=len(included),
-        withdrawn=len(included) - len(kept),
-        unread=len(kept) - len(read),
-        read=len(read),
-        quoted=sum(paper.id in quoting for paper in read),
+        identified=_ids(papers),
+        undescribed=_ids(paper for paper in papers if not paper.versions),
+        waiting=_ids(paper for paper in described if not paper.decision),
+        screened=_ids(screened),
+        excluded=_grouped((_reason(paper), paper) for paper in screened if paper.decision != "include"),
+        included=_ids(included),
+        withdrawn=_ids(paper for paper in included if paper.withdrawn),
+        unread=_ids(paper for paper in kept if not paper.documents),
+        read=_ids(read),
+        quoted=_ids(paper for paper in read if paper.id in quoting),
+        sources=_grouped((_source(paper), paper) for paper in described),
     )
+
+
+def _ids(papers: Iterable[Paper]) -> Ids:
+    return tuple(paper.id for paper in papers)
+
+
+def _grouped(papers: Iterable[tuple[str, Paper]]) -> dict[str, Ids]:
+    groups: dict[str, list[str]] = {}
+    for name, paper in papers:
+        groups.setdefault(name, []).append(paper.id)
+    return {name: tuple(groups[name]) for name in sorted(groups)}
 
 
 def _reason(paper: Paper) -> str:
     last = paper.screenings[-1].screening
     return last.reason if last.decision == "exclude" else f"background: {last.reason}"
+
+
+def _source(paper: Paper) -> str:
+    return next((version.source for version in paper.versions.values() if version.source), "hand")

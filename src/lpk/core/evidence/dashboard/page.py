@@ -120,13 +120,13 @@ def png(picture: bytes) -> str:
 def _view(ledger: Snapshot, audit: Audit, pictures: Mapping[str, bytes]) -> dict[str, Any]:
     standing = statuses(ledger)
     claims = [_claim(ledger, claim, standing[claim.id], pictures) for claim in ledger.claims.values()]
-    counted = flow(ledger)
+    counted = flow(ledger).counts
     counts = {str(status): sum(claim["status"] == status for claim in claims) for status in SIGNS}
     return {
         "claims": claims,
         "counts": {status: count for status, count in counts.items() if count},
         "flow": counted,
-        "set_aside": [f"{count}: {reason}" for reason, count in counted.excluded.items()],
+        "set_aside": [f"{count}: {reason}" for reason, count in counted["excluded"].items()],
         "papers": [_paper(ledger, paper) for paper in ledger.papers.values()],
         "matrix": _matrix(ledger, claims),
         "rounds": [(number, ROUNDS.get(number, "Plugins"), audit.of_round(number)) for number in audit.rounds],
