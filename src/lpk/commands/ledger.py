@@ -15,6 +15,7 @@ from lpk.core.errors import UsageError
 from lpk.core.registry import installed
 
 if TYPE_CHECKING:
+    from lpk.core.evidence.audit import Audit
     from lpk.core.evidence.ledger import Ledger, Snapshot
     from lpk.core.evidence.records import Claim, PaperVersion, Row
 
@@ -563,12 +564,12 @@ def export(folder: Path) -> None:
     from lpk.core.evidence.publish import audited
     from lpk.testing.mutants import try_rules
 
-    opened, _ = _open(folder)
+    opened, now = _open(folder)
     found, files = audited(opened, installed())
     lines = report.event_lines(opened.log.path.read_text(encoding="utf-8"))
     tested = try_rules(rules(installed()))
     files |= {name: text.encode() for name, text in report.files(found, tested, lines).items()}
-    files["index.html"] = _page(folder).encode()
+    files["index.html"] = _page(opened, now, found).encode()
     changed = artifacts.write(folder, files)
     for name in sorted(files):
         click.echo(f"{name}{'' if name in changed else '  (as it was)'}")
@@ -579,18 +580,21 @@ def export(folder: Path) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.  [default: any that is free]")
 def serve(folder: Path, port: int) -> None:
     """Show the dashboard to a browser on this machine, until Ctrl-C."""
+    from lpk.core.evidence.publish import audited
     from lpk.core.evidence.serve import serve
 
     _open(folder)  # a wrong folder is told before anything is served
-    serve(lambda: _page(folder), port, lambda address: click.echo(f"{address} (Ctrl-C ends it)"))
+
+    def page() -> str:
+        opened, now = _open(folder)
+        return _page(opened, now, audited(opened, installed())[0])
+
+    serve(page, port, lambda address: click.echo(f"{address} (Ctrl-C ends it)"))
 
 
-def _page(folder: Path) -> str:
+def _page(opened: Ledger, now: Snapshot, found: Audit) -> str:
     """The dashboard of a ledger, as it is now."""
     from lpk.core.evidence.dashboard import page
-    from lpk.core.evidence.publish import audited
     from lpk.core.evidence.work import pictures
 
-    opened, now = _open(folder)
-    found, _ = audited(opened, installed())
     return page(now, found, pictures(opened, now, installed()))

@@ -13,11 +13,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Container, Iterable
-from importlib.resources import files
 from typing import Final
 
 from lpk import __version__
-from lpk.core.errors import EnvironmentMissing
 from lpk.core.evidence.audit import Audit, Examined
 from lpk.core.evidence.ledger import Paper, Snapshot
 from lpk.core.evidence.metrics import filled_coverage, metrics
@@ -26,6 +24,7 @@ from lpk.core.evidence.proof import proof_of
 from lpk.core.evidence.records import Claim, PaperVersion, Replication, Row
 from lpk.core.evidence.references import cited, year
 from lpk.core.evidence.states import Standing, Status, of_row, statuses
+from lpk.core.templates import environment
 
 #: The statuses in the order in which the draft tells of them.
 TOLD: Final = (
@@ -40,18 +39,10 @@ def paper(ledger: Snapshot, audit: Audit) -> bytes:
     Raises:
         EnvironmentMissing: the extra ``evidence`` is not installed.
     """
-    try:
-        import jinja2
-    except ImportError:
-        raise EnvironmentMissing('the draft needs jinja2; pip install "lpk[evidence]"') from None
-    environment = jinja2.Environment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=escaped,
+    pages = environment(
+        "lpk.core.evidence", "lpk[evidence]", autoescape=False, keep_trailing_newline=True, finalize=escaped
     )
-    template = environment.from_string(files("lpk.core.evidence").joinpath("paper.md.j2").read_text(encoding="utf-8"))
+    template = pages.get_template("paper.md.j2")
     facts = Facts(ledger, audit)
     known = {name: getattr(facts, name) for name in dir(facts) if not name.startswith("_")}
     text = template.render(known, reference=reference, measured=measured)

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -26,12 +25,11 @@ from typing import IO, Any, Final
 from pydantic import Field
 
 from lpk import hookimpl
-from lpk.core.contracts import Component, Options
+from lpk.core.contracts import Component
 from lpk.core.errors import EnvironmentMissing, UsageError
-from lpk.core.evidence.contracts import Source
 from lpk.core.evidence.fulltext import FullText
 from lpk.core.evidence.lines import Line, Outline, Rect, Run
-from lpk.core.evidence.records import Direction, PaperVersion
+from lpk.core.evidence.local import LocalOptions, LocalSource
 
 #: What is read and how; a change of it changes what a text is.
 RECIPE: Final = "lines 1"
@@ -54,39 +52,14 @@ MOST_ENTRIES: Final = 5000
 MOST_PIXELS: Final = 25_000_000
 
 
-class PdfOptions(Options):
-    path: str = Field("", description="a PDF file, or a folder of them, that are offered as papers")
+class PdfOptions(LocalOptions):
     pages: int = Field(3000, ge=1, description="the most pages that a document may have")
     megabytes: int = Field(256, ge=1, description="the largest file that is opened")
     seconds: float = Field(10.0, gt=0, description="how long a file may take; 50 ms a page on top")
 
 
-class PdfSource(Source[PdfOptions]):
+class PdfSource(LocalSource[PdfOptions]):
     reads = (".pdf",)
-
-    def find(self, direction: Direction) -> Iterator[PaperVersion]:
-        for file in self._files():
-            title = file.stem.replace("_", " ").replace("-", " ").strip() or file.name
-            yield PaperVersion(paper=_paper_id(file), title=title, note=str(file), source=self.name)
-
-    def versions(self, paper: str) -> Sequence[PaperVersion]:
-        return [version for version in self.find(_ANY) if version.paper == paper]
-
-    def fetch(self, version: PaperVersion, into: Path) -> Path | None:
-        for file in self._files():
-            if _paper_id(file) == version.paper:
-                return Path(shutil.copyfile(file, into / file.name))
-        return None
-
-    def _files(self) -> list[Path]:
-        if not self.options.path:
-            raise UsageError("source pdf: say which files with -O path=FILE_OR_FOLDER")
-        path = Path(self.options.path)
-        if path.is_dir():
-            return sorted(file for file in path.rglob("*") if file.suffix.lower() == ".pdf" and file.is_file())
-        if not path.is_file():
-            raise UsageError(f"source pdf: {path}: no such file or folder")
-        return [path]
 
     def read(self, file: Path) -> FullText:
         data = self._checked(file)
@@ -137,14 +110,6 @@ class PdfSource(Source[PdfOptions]):
         if b"%%EOF" not in tail:
             raise UsageError(f"{file}: cut short: a PDF ends with %%EOF; fetch it again")
         return digest
-
-
-_ANY: Final = Direction(id="any", title="any")
-
-
-def _paper_id(file: Path) -> str:
-    name = "".join(char if char.isascii() and char.isalnum() else "-" for char in file.stem).strip("-")
-    return f"local:{name or hashlib.sha256(file.name.encode()).hexdigest()[:12]}"
 
 
 def _lines(pages: Sequence[dict[str, Any]]) -> Iterator[Line]:

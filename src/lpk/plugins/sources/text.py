@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from pydantic import Field
 
 from lpk import hookimpl
-from lpk.core.contracts import Component, Options
+from lpk.core.contracts import Component
 from lpk.core.errors import UsageError
-from lpk.core.evidence.contracts import Source
 from lpk.core.evidence.fulltext import FullText
 from lpk.core.evidence.lines import Line, Outline, Run
-from lpk.core.evidence.records import Direction, PaperVersion
+from lpk.core.evidence.local import LocalOptions, LocalSource
 
 RECIPE: Final = "lines 1"
 _MEDIA: Final = {".md": "text/markdown", ".txt": "text/plain", ".csv": "text/csv"}
@@ -37,36 +35,18 @@ _UNSEEN = (
 )
 
 
-class TextOptions(Options):
-    path: str = Field("", description="a text or Markdown file, or a folder of them, that are offered as papers")
+class TextOptions(LocalOptions):
     megabytes: int = Field(32, ge=1, description="the largest file that is read")
 
 
-class TextSource(Source[TextOptions]):
+class TextSource(LocalSource[TextOptions]):
     reads = (".md", ".txt", ".csv")
 
-    def find(self, direction: Direction) -> Iterator[PaperVersion]:
-        for file in self._files():
-            yield PaperVersion(paper=_paper_id(file), title=_title(file), note=str(file), source=self.name)
-
-    def versions(self, paper: str) -> Sequence[PaperVersion]:
-        return [version for version in self.find(Direction(id="any", title="any")) if version.paper == paper]
-
-    def fetch(self, version: PaperVersion, into: Path) -> Path | None:
-        for file in self._files():
-            if _paper_id(file) == version.paper:
-                return Path(shutil.copyfile(file, into / file.name))
-        return None
-
-    def _files(self) -> list[Path]:
-        if not self.options.path:
-            raise UsageError("source text: say which files with -O path=FILE_OR_FOLDER")
-        path = Path(self.options.path)
-        if path.is_dir():
-            return sorted(file for file in path.rglob("*") if file.suffix.lower() in self.reads and file.is_file())
-        if not path.is_file():
-            raise UsageError(f"source text: {path}: no such file or folder")
-        return [path]
+    def title(self, file: Path) -> str:
+        """The first heading, else the file's name."""
+        beginning = file.read_text(encoding="utf-8", errors="replace")[:20_000]
+        headings = filter(None, map(_HEADING.fullmatch, beginning.splitlines()))
+        return next((heading[2] for heading in headings), super().title(file))
 
     def read(self, file: Path) -> FullText:
         data = self._bytes(file)
@@ -141,22 +121,6 @@ def _parsed(text: str, markdown: bool) -> tuple[list[Line], list[Outline], int]:
                 lines.append(Line(page, block, (Run(seen),)))
             block += bool(heading)
     return lines, outline, last
-
-
-def _title(file: Path) -> str:
-    """The first heading, else the name of the file."""
-    try:
-        for line in file.read_text(encoding="utf-8", errors="replace")[:20_000].splitlines():
-            if heading := _HEADING.fullmatch(line):
-                return heading[2]
-    except OSError:
-        pass
-    return file.stem.replace("_", " ").replace("-", " ").strip() or file.name
-
-
-def _paper_id(file: Path) -> str:
-    name = "".join(char if char.isascii() and char.isalnum() else "-" for char in file.stem).strip("-")
-    return f"local:{name or hashlib.sha256(file.name.encode()).hexdigest()[:12]}"
 
 
 @hookimpl

@@ -11,13 +11,13 @@ from itertools import pairwise
 from typing import Any, Final
 
 from lpk import __version__
-from lpk.core.errors import EnvironmentMissing
 from lpk.core.evidence.audit import ROUNDS, Audit
 from lpk.core.evidence.ledger import Paper, Snapshot
 from lpk.core.evidence.prisma import flow
 from lpk.core.evidence.records import Claim, Row
 from lpk.core.evidence.states import Status, of_row, statuses
 from lpk.core.evidence.versions import changes
+from lpk.core.templates import environment
 
 #: status -> the sign that stands for it where there is no room for the word; never the colour alone.
 SIGNS: Final[Mapping[Status, str]] = {
@@ -51,22 +51,11 @@ def page(ledger: Snapshot, audit: Audit, pictures: Mapping[str, bytes] | None = 
     Raises:
         EnvironmentMissing: jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ModuleNotFoundError:
-        raise EnvironmentMissing('the dashboard needs jinja2: pip install "lpk[evidence]"') from None
-    environment = Environment(
-        loader=PackageLoader("lpk.core.evidence.dashboard", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"diffed": diffed, "web": web, "anchor": anchor, "png": png}
-    environment.globals |= {"SIGNS": {str(status): sign for status, sign in SIGNS.items()}}
+    pages = environment("lpk.core.evidence.dashboard", "lpk[evidence]", keep_trailing_newline=True)
+    pages.filters |= {"diffed": diffed, "web": web, "anchor": anchor, "png": png}
+    pages.globals |= {"SIGNS": {str(status): sign for status, sign in SIGNS.items()}}
     style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return environment.get_template("page.html.j2").render(
+    rendered: str = pages.get_template("page.html.j2").render(
         version=__version__,
         ledger=ledger,
         audit=audit,
@@ -76,6 +65,7 @@ def page(ledger: Snapshot, audit: Audit, pictures: Mapping[str, bytes] | None = 
         script_hash=_csp_hash(script),
         **_view(ledger, audit, pictures or {}),
     )
+    return rendered
 
 
 def _csp_hash(text: str) -> str:

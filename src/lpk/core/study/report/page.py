@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from lpk import __version__
-from lpk.core.errors import EnvironmentMissing
 from lpk.core.pruning.mask import ranges
 from lpk.core.study import figures
 from lpk.core.study.report.charts import MARKERS, Axis
@@ -16,6 +15,7 @@ from lpk.core.study.report.tables import tables
 from lpk.core.study.report.words import no_difference, summary
 from lpk.core.study.statistics import Found, Outcome
 from lpk.core.study.tables import Cell, Measure
+from lpk.core.templates import environment
 
 
 def render(
@@ -52,26 +52,15 @@ def render(
 
 
 def _template() -> Any:
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ModuleNotFoundError:
-        raise EnvironmentMissing('the report needs jinja2: pip install "lpk[study]"') from None
-
-    environment = Environment(
-        loader=PackageLoader("lpk.core.study.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, p=p_text, percent=percent, ranges=ranges)
-    environment.globals.update(
+    pages = environment("lpk.core.study.report", "lpk[study]")
+    pages.filters.update(number=number, p=p_text, percent=percent, ranges=ranges)
+    pages.globals.update(
         axis=Axis.over,
         no_difference=no_difference,
         overlap_bars=figures.overlap_bars,
         variance_parts=figures.variance_parts,
     )
-    return environment.get_template("page.html.j2")
+    return pages.get_template("page.html.j2")
 
 
 def _facts(cells: Sequence[Cell]) -> list[tuple[str, str]]:
