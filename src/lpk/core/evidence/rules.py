@@ -13,7 +13,7 @@ from lpk.core.evidence.contracts import Finding, Rule
 from lpk.core.evidence.events import Event
 from lpk.core.evidence.ledger import Paper, Snapshot
 from lpk.core.evidence.prose import Passage, passages
-from lpk.core.evidence.records import Claim, Row
+from lpk.core.evidence.records import Claim, Row, Verification
 from lpk.core.evidence.states import Status, of_claim, of_row
 
 #: The draft.
@@ -55,6 +55,22 @@ class OfRows(EachRule):
     def concerns(self, ledger: Snapshot, row: Row) -> bool:
         """Whether the rule is about this one."""
         return True
+
+
+class OfChecked(OfRows):
+    """About the rows that were looked up."""
+
+    def concerns(self, ledger: Snapshot, row: Row) -> bool:
+        return ledger.checked(row.id) is not None
+
+    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
+        checked = ledger.checked(subject)
+        assert checked is not None  # it would not concern us
+        return self.wrong_with(ledger, ledger.rows[subject], checked.verification)
+
+    @abstractmethod
+    def wrong_with(self, ledger: Snapshot, row: Row, found: Verification, /) -> Wrong:
+        """What is wrong with what was found of a row."""
 
 
 class OfPapers(EachRule):

@@ -10,8 +10,8 @@ from lpk.core.evidence.fulltext import FullText
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.evidence.prose import squeezed
 from lpk.core.evidence.quotes import look_up
-from lpk.core.evidence.records import Row
-from lpk.core.evidence.rules import EachRule, OfRows, Wrong, offered
+from lpk.core.evidence.records import Row, Verification
+from lpk.core.evidence.rules import EachRule, OfChecked, OfRows, Wrong, offered
 
 #: Fewer words than this are found anywhere (the matcher's own limit).
 WORDS = 4
@@ -44,47 +44,38 @@ class LookedUp(OfRows):
             yield f"row {subject} was never looked up in {row.paper}{row.version}"
 
 
-class Found(OfRows):
+class Found(OfChecked):
     id, round = "R-QUOTE-2", 3
     title = "Every quote that was looked up was found, word for word, in one place"
     remedy = "Copy the words from the paper, or withdraw the row; the finding says how they differ."
 
-    def concerns(self, ledger: Snapshot, row: Row) -> bool:
-        return ledger.checked(row.id) is not None
-
-    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        checked = ledger.checked(subject)
-        assert checked is not None
-        found = checked.verification
+    def wrong_with(self, ledger: Snapshot, row: Row, found: Verification, /) -> Wrong:
         if not found.verdict.good:
             said = [found.reason, found.diff, f"found in {found.found_in}" if found.found_in else ""]
-            yield f"row {subject}: {found.verdict}" + "".join(f"; {each}" for each in said if each)
+            yield f"row {row.id}: {found.verdict}" + "".join(f"; {each}" for each in said if each)
 
 
-class FoundAgain(OfRows):
+class FoundAgain(OfChecked):
     id, round = "R-QUOTE-3", 3
     title = "Looked up once more, in the text at hand, a quote has the verdict and the place that the ledger says"
     remedy = "Look it up again (lpk ledger verify); if the verdict was typed in, find out by whom."
 
     def concerns(self, ledger: Snapshot, row: Row) -> bool:
-        return bool(ledger.checked(row.id) and row.quote and _text(ledger, row))
+        return bool(super().concerns(ledger, row) and row.quote and _text(ledger, row))
 
-    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        row = ledger.rows[subject]
-        text, checked = _text(ledger, row), ledger.checked(subject)
+    def wrong_with(self, ledger: Snapshot, row: Row, was: Verification, /) -> Wrong:
+        text, placed = _text(ledger, row), row.basis != "abstract"
         assert text is not None
-        assert checked is not None
-        was, placed = checked.verification, row.basis != "abstract"
         page, section = (row.page, row.section) if placed else (None, "")
         found = look_up(row.quote, text, page=page, section=section)
         if found.verdict.good != was.verdict.good:
             why = f": {found.reason}" if found.reason else ""
-            yield f"the ledger says that row {subject} is {was.verdict}; looked up again it is {found.verdict}{why}"
+            yield f"the ledger says that row {row.id} is {was.verdict}; looked up again it is {found.verdict}{why}"
         elif found.verdict.good and placed:
             for what in ("page", "page_end", "section"):
                 said, now = getattr(was, what), getattr(found, what)
                 if said and now != said:
-                    yield f"the ledger says that row {subject} is on {what} {said}; looked up again it is {now}"
+                    yield f"the ledger says that row {row.id} is on {what} {said}; looked up again it is {now}"
 
 
 def _text(ledger: Snapshot, row: Row) -> FullText | None:
@@ -110,7 +101,7 @@ class AtHand(OfRows):
             yield f"row {subject} was not looked up again: papers/{document.file} is not there, or is another file"
 
 
-class Located(OfRows):
+class Located(OfChecked):
     id, round = "R-QUOTE-4", 3
     title = "Every quote that was found has its page and section, and the file that it was found in"
     remedy = "Look it up again in a text with pages and headings (lpk ledger read, lpk ledger verify)."
@@ -119,16 +110,13 @@ class Located(OfRows):
         checked = ledger.checked(row.id)
         return checked is not None and checked.verification.verdict.good and row.basis == "full-text"
 
-    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        checked = ledger.checked(subject)
-        assert checked is not None
-        found = checked.verification
+    def wrong_with(self, ledger: Snapshot, row: Row, found: Verification, /) -> Wrong:
         has: dict[str, object] = {"page": found.page, "document": found.document}
         if ledger.policy.locator == "page-and-section":
             has["section"] = found.section
         missing = [name for name, value in has.items() if not value]
         if missing:
-            yield f"row {subject} was found without {', '.join(missing)}"
+            yield f"row {row.id} was found without {', '.join(missing)}"
 
 
 class StrictlyMatched(EachRule):
@@ -144,36 +132,26 @@ class StrictlyMatched(EachRule):
             yield f"the policy matches quotes by {ledger.policy.quotes!r}, which takes most altered quotes for true ones"
 
 
-class OnePolicy(OfRows):
+class OnePolicy(OfChecked):
     id, round = "R-QUOTE-5", 3
     title = "Every quote was looked up under the policy that holds now"
     remedy = "Look the quotes up again (lpk ledger verify)."
 
-    def concerns(self, ledger: Snapshot, row: Row) -> bool:
-        return ledger.checked(row.id) is not None
-
-    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        checked = ledger.checked(subject)
-        assert checked is not None
-        under = checked.verification.policy
+    def wrong_with(self, ledger: Snapshot, row: Row, found: Verification, /) -> Wrong:
+        under = found.policy
         if under != ledger.policy.hash:
-            yield f"row {subject} was looked up under policy {under[:12]}; {ledger.policy.hash[:12]} holds"
+            yield f"row {row.id} was looked up under policy {under[:12]}; {ledger.policy.hash[:12]} holds"
 
 
-class CheckedByCode(OfRows):
+class CheckedByCode(OfChecked):
     id, round = "R-QUOTE-6", 3
     title = "Every verification names the program and version that made it"
     remedy = "Look the quotes up again (lpk ledger verify)."
 
-    def concerns(self, ledger: Snapshot, row: Row) -> bool:
-        return ledger.checked(row.id) is not None
-
-    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        checked = ledger.checked(subject)
-        assert checked is not None
-        name, _, version = checked.verification.checker.strip().partition(" ")
+    def wrong_with(self, ledger: Snapshot, row: Row, found: Verification, /) -> Wrong:
+        name, _, version = found.checker.strip().partition(" ")
         if not (name and any(char.isdigit() for char in version)):
-            yield f"row {subject} was verified by {checked.verification.checker!r}, without a version"
+            yield f"row {row.id} was verified by {found.checker!r}, without a version"
 
 
 @hookimpl
