@@ -290,7 +290,7 @@ def test_of_equal_losses_the_first_wins(world: World) -> None:
 @pytest.mark.parametrize("name", ["one-shot", "random", "exhaustive", "deepest", "contiguous"])
 def test_the_forecast_of_a_search_that_no_loss_steers_is_exact(name: str, world: World, tmp_path: Path) -> None:
     searcher: Any = installed().find("searcher", name).create()
-    expected = forecast(searcher, world.problem, world.sequences.tokens, 60)
+    expected = forecast(searcher, world.problem, 60)
     memo = Memo(tmp_path / "memo")
     fresh = Evaluator(world.stack, world.evaluator.objective, world.sequences, memo, "forecast")
     drive(searcher, world.problem, fresh.losses)
@@ -300,7 +300,7 @@ def test_the_forecast_of_a_search_that_no_loss_steers_is_exact(name: str, world:
 
 def test_a_forecast_gives_up_in_time(world: World) -> None:
     endless = Cheat(*itertools.repeat([LayerMask(8, (1, 2, 3))], 1_000_000))
-    assert forecast(endless, world.problem, 100, 0.05) is None
+    assert forecast(endless, world.problem, 0.05) is None
 
 
 CONFORMANCE = [

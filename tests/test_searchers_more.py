@@ -337,7 +337,7 @@ def test_a_plan_of_the_gradient_variant_needs_no_scores_yet() -> None:
     from lpk.core.pruning.search import made_up_scores
 
     searcher: Any = installed().find("searcher", "cbo").create({"variant": "gradient"})
-    planned = forecast(searcher, Problem(12, 4, scores=made_up_scores(12)), 100, 60)
+    planned = forecast(searcher, Problem(12, 4, scores=made_up_scores(12)), 60)
     assert planned is not None
     assert len(planned.masks) == 20
 

@@ -255,7 +255,10 @@ class Outputs(ABC):
         """
 
     def token_nll(self) -> Tensor:
-        """Negative log-likelihood of each next token in nats: (sequences, tokens - 1), float32 or float64."""
+        """Negative log-likelihood of each next token in nats: (sequences, tokens - 1), float32 or float64.
+
+        What stands where :meth:`Batch.predicted` is false means nothing.
+        """
         import torch
         from torch.nn.functional import cross_entropy
 
@@ -268,7 +271,7 @@ class Outputs(ABC):
         return torch.cat([chunk(at, logits) for at, logits in self.chunks()], 1)
 
     def token_kl(self, dense: Outputs) -> Tensor:
-        """KL(dense || this) of each next-token distribution in nats: (sequences, tokens - 1), float32 or float64."""
+        """KL(dense || this) of each next-token distribution in nats: the same shape and types, the same places."""
         import torch
         from torch.nn.functional import kl_div, log_softmax
 

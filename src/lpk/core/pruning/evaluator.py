@@ -16,8 +16,9 @@ from lpk.core.errors import PluginError, blaming
 from lpk.core.pruning.head import WholeOutputs
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
+from lpk.core.pruning.prompts import laid_out
 from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_first, layer_by_layer
-from lpk.core.pruning.stack import LayerStack
+from lpk.core.pruning.stack import LayerStack, Start
 
 if TYPE_CHECKING:
     from lpk.core.pruning.items import Items
@@ -70,10 +71,12 @@ class Evaluator:
         self.memo, self.context, self.executor = memo, context, executor or Executor(Options())
         self.memory, self.on_cost = memory, on_cost
         self._at_once: dict[tuple[int, int], int] = {}
+        batches = list(sequences.batches())
         self._weights = {
-            context: [float(each.weights(batch).sum()) for batch in sequences.batches()]
-            for context, each in self._measured.items()
+            context: [float(each.weights(batch).sum()) for batch in batches] for context, each in self._measured.items()
         }
+        self._predicted = [int(batch.predicted().sum()) for batch in batches]
+        self._prompts = laid_out(stack, batches)
         self._dense_outputs: dict[int, Outputs] = {}
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
@@ -107,17 +110,17 @@ class Evaluator:
         plan = Plan()
         sizes: dict[tuple[int, int, tuple[LayerMask, ...]], Size] = {}
         for items, missing in self._work(masks, sequences):
-            shapes = [self.sequences.shape(item) for item in items]
-            rows, tokens = sum(rows for rows, _ in shapes), sum(rows * width for rows, width in shapes)
+            rows = sum(self.sequences.shape(item)[0] for item in items)
+            tokens = sum(math.prod(self._shape(item)) for item in items)
             naive = sum(len(mask.kept) for mask in missing)
-            key = max(map(math.prod, shapes)), len(items), tuple(missing)
+            key = max(math.prod(self._shape(item)) for item in items), len(items), tuple(missing)
             if key not in sizes:
                 walked = self.stack.shares_prefixes
                 sizes[key] = Size.of(self._schedule(Trie.of(missing), items)) if walked else Size(naive)
             plan.cost += Cost(
                 layer_forwards=rows * sizes[key].layer_forwards,
                 naive_layer_forwards=rows * naive,
-                head_tokens=len(missing) * (tokens - rows),
+                head_tokens=len(missing) * sum(self._predicted[item] for item in items),
                 measurements=len(items) * len(missing),
             )
             plan.peak_state_bytes = max(plan.peak_state_bytes, sizes[key].states * tokens * self.stack.token_bytes)
@@ -156,21 +159,29 @@ class Evaluator:
         """Whether all states should pass through a layer before the next."""
         return self.stack.shares_prefixes and (self.stack.streams or any(self._together(item) > 1 for item in items))
 
+    def _shape(self, item: int) -> tuple[int, int]:
+        """The sequences and tokens of an item's hidden state."""
+        prompt = self._prompts[item]
+        return self.sequences.shape(item) if prompt is None else (1, prompt.ids.shape[1])
+
+    def _start(self, item: int) -> Start:
+        return self.stack.start(self.sequences.batch(item), self._prompts[item])
+
     def _together(self, item: int) -> int:
         """How many states of an item of this shape the executor takes at once."""
-        shape = self.sequences.shape(item)
+        shape = self._shape(item)
         if shape not in self._at_once:
-            start = self.stack.start(self.sequences.batch(item))
+            start = self._start(item)
             self._at_once[shape] = self.executor.at_once(self.stack, start.hidden, start)
         return self._at_once[shape]
 
     def _state_bytes(self, items: list[int]) -> int:
         """What the largest of these items' hidden state takes."""
-        return max(math.prod(self.sequences.shape(item)) for item in items) * self.stack.token_bytes
+        return max(math.prod(self._shape(item)) for item in items) * self.stack.token_bytes
 
     def _fitting(self, items: list[int], masks: list[LayerMask]) -> Iterator[tuple[list[int], list[LayerMask]]]:
         """Split into groups whose states fit into memory: by sequences, which shares as much; by masks if it must be."""
-        longest = max(items, key=lambda item: math.prod(self.sequences.shape(item)))
+        longest = max(items, key=lambda item: math.prod(self._shape(item)))
         fit = self.memory // self._state_bytes(items)
         states = Size.of(layer_by_layer(Trie.of(masks), self.stack.layers)).states
         at_once = (fit - self._together(longest) + 1) // states
@@ -195,8 +206,8 @@ class Evaluator:
     def _measure(self, items: list[int], masks: list[LayerMask]) -> None:
         dense = self._dense(items) if self.needs_dense else dict.fromkeys(items)
         for item, mask, outputs, layer_forwards in self._outputs(items, masks):
-            rows, tokens = self.sequences.shape(item)
-            spent = Cost(layer_forwards, rows * len(mask.kept), rows * (tokens - 1), 1)
+            rows, _ = self.sequences.shape(item)
+            spent = Cost(layer_forwards, rows * len(mask.kept), self._predicted[item], 1)
             losses = {
                 context: self._loss(each, outputs, dense[item] if each.needs_dense else None, f"{mask}, on item {item}")
                 for context, each in self._measured.items()
@@ -229,15 +240,15 @@ class Evaluator:
 
     def _outputs(self, items: list[int], masks: list[LayerMask]) -> Iterator[tuple[int, LayerMask, Outputs, int]]:
         """The outputs of each mask on each sequence, and how many layers ran since those of the one before."""
-        batches = [self.sequences.batch(item) for item in items]
         if not self.stack.shares_prefixes:
-            for item, batch in zip(items, batches, strict=True):
+            for item in items:
+                batch = self.sequences.batch(item)
                 for mask in masks:
                     ran = len(batch.ids) * len(mask.kept)
                     yield item, mask, WholeOutputs(batch, self.stack.masked_logits(batch, mask)), ran
             return
         root = Trie.of(masks)
-        starts = [self.stack.start(batch) for batch in batches]
+        starts = [self._start(item) for item in items]
         states = {root: [start.hidden for start in starts]}
         ran = 0
         with self.stack.running(sorted({layer for mask in masks for layer in mask.kept})):
@@ -247,10 +258,11 @@ class Evaluator:
                     leaving = self.executor.run(self.stack, step.layer, entering, starts * len(step.pairs))
                     for place, (_, result) in enumerate(step.pairs):
                         states[result] = leaving[place * len(items) : (place + 1) * len(items)]
-                    ran += sum(map(len, leaving))
+                    ran += sum(len(start.batch.ids) for start in starts) * len(step.pairs)
                 elif isinstance(step, Drop):
                     del states[step.state]
                 elif step.state.mask is not None:
-                    for item, batch, hidden in zip(items, batches, states[step.state], strict=True):
-                        yield item, step.state.mask, self.stack.outputs(batch, hidden), ran
+                    for item, start, hidden in zip(items, starts, states[step.state], strict=True):
+                        outputs = self.stack.outputs(start.batch, start.apart(hidden))
+                        yield item, step.state.mask, outputs, ran
                         ran = 0

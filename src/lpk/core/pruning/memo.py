@@ -25,9 +25,9 @@ class Cost:
     """What measuring took, or would take.
 
     Attributes:
-        layer_forwards: one layer run on one sequence.
+        layer_forwards: one layer run on one sequence. An option of a question is one, wherever its prompt was computed.
         naive_layer_forwards: the same measurements, each by a full forward of its mask.
-        head_tokens: positions whose logits were computed.
+        head_tokens: next tokens whose likelihood was computed.
         measurements: losses of one mask on one sequence.
     """
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Rows that a packed product is compared on. oneDNN takes other code by the number of rows, which sums in another order.
 ROWS = (16, 128, 512)
 
+#: Which tensor it is, and how often it was changed.
+Version = tuple[int, int]
+
 
 class PackedProduct:
     """What a linear module computes, by a packed copy of its weight.
@@ -29,7 +32,7 @@ class PackedProduct:
         import torch
 
         self._module = weakref.ref(module)  # no cycle: the copies go when the model goes
-        self._of = _version(module.weight)
+        self._of = version_of(module.weight)
         self._packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach(), None)
 
     def __call__(self, input: Tensor) -> Tensor:
@@ -38,7 +41,7 @@ class PackedProduct:
 
         module = self._module()
         assert module is not None  # it is who calls
-        if torch.is_grad_enabled() or _version(module.weight) != self._of or not input.numel():
+        if torch.is_grad_enabled() or version_of(module.weight) != self._of or not input.numel():
             return linear(input, module.weight, module.bias)
         return torch.ops.mkldnn._linear_pointwise(input, self._packed, module.bias, "none", [], "")  # type: ignore[no-any-return]
 
@@ -93,6 +96,6 @@ def _agrees(module: nn.Linear, product: PackedProduct) -> bool:
     return all(torch.equal(product(rows), module(rows)) for rows in tried)
 
 
-def _version(weight: Tensor) -> tuple[int, int]:
+def version_of(weight: Tensor) -> Version:
     """Which weight it is: another one is elsewhere in memory, and one that was changed counts it."""
     return weight.data_ptr(), -1 if weight.is_inference() else weight._version  # those of inference mode do not count

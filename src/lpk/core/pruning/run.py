@@ -60,7 +60,7 @@ def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     count, tokens = given.size(recipe.calibration.sequences, recipe.calibration.length)
     held_out, _ = other.size(recipe.held_out.sequences, recipe.calibration.length)
     scores = made_up_scores(layers) if parts.scorer else None
-    searched = forecast(parts.searcher, replace(problem, scores=scores, sequences=count), tokens, PLAN_PATIENCE)
+    searched = forecast(parts.searcher, replace(problem, scores=scores, sequences=count), PLAN_PATIENCE)
     if searched is None:
         raise UsageError(f"searcher {parts.searcher.name}: its cost cannot be told within {PLAN_PATIENCE:.0f} seconds")
     options = given.options(parts.objective.items)
@@ -321,7 +321,7 @@ class _Run:
 
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
         sequences, rows = len(self.calibration), self.calibration.sequences
-        expected = forecast(self.parts.searcher, self.problem, self.calibration.tokens, BAR_PATIENCE)
+        expected = forecast(self.parts.searcher, self.problem, BAR_PATIENCE)
         total = None
         title = f"Searching: {self.parts.described['searcher']['name']}"
         if expected:

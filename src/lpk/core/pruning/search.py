@@ -118,10 +118,8 @@ class Tally:
         masks: on how many sequences each has been measured.
     """
 
-    def __init__(self, sequences: int, tokens: int) -> None:
-        """Begin with nothing; ``tokens`` is that of all ``sequences`` together."""
+    def __init__(self) -> None:
         self.cost, self.masks = Cost(), Counter[LayerMask]()
-        self._predicted = (tokens - sequences) // sequences
 
     def add(self, masks: Sequence[LayerMask], sequences: int) -> None:
         """Count a batch on the first ``sequences`` sequences."""
@@ -133,23 +131,19 @@ class Tally:
             self.cost += Cost(
                 layer_forwards=more * Trie.of(group).edges(),
                 naive_layer_forwards=more * sum(len(mask.kept) for mask in group),
-                head_tokens=more * len(group) * self._predicted,
                 measurements=more * len(group),
             )
             self.masks.update(dict.fromkeys(group, more))
 
 
-def forecast(searcher: Searcher[Any], problem: Problem, tokens: int, patience: float) -> Tally | None:
+def forecast(searcher: Searcher[Any], problem: Problem, patience: float) -> Tally | None:
     """What a search will cost, by running it on made-up losses; None if that takes more than ``patience`` seconds.
 
     Exact for a searcher whose masks do not depend on the losses; for the others the masks, and so what they share,
     differ a little. The made-up loss of a mask is the sum of its layers' made-up scores, so that searches behave, and
     differs between sequences by a tenth of a score, so that races do.
-
-    Args:
-        tokens: of all sequences together.
     """
-    tally = Tally(problem.sequences, tokens)
+    tally = Tally()
     scores = made_up_scores(problem.layers).layers
     end = time.monotonic() + patience
 

@@ -19,6 +19,7 @@ from lpk.core.errors import UsageError
 from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.packing import pack
+from lpk.core.pruning.prompts import SharedPrompt, agrees
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,11 +36,20 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Start:
-    """A batch after the embedding: what enters layer 0, and what else each layer is called with."""
+    """A batch after the embedding: what enters layer 0, and what else each layer is called with.
+
+    Attributes:
+        prompt: there if the batch goes through the layers as one sequence, see :mod:`lpk.core.pruning.prompts`.
+    """
 
     batch: Batch
     hidden: Tensor
     calls: tuple[Call, ...]
+    prompt: SharedPrompt | None = None
+
+    def apart(self, hidden: Tensor) -> Tensor:
+        """The state of each sequence of the batch."""
+        return hidden if self.prompt is None else self.prompt.apart(hidden)
 
 
 class LayerStack:
@@ -82,6 +92,7 @@ class LayerStack:
         if not self.shares_prefixes:
             self._check_causal(watched)
         self.head = self._linear_head(watched, products)
+        self._sharing: dict[tuple[int, int], bool] = {}
 
     @property
     def layers(self) -> int:
@@ -96,8 +107,8 @@ class LayerStack:
         ids = (torch.arange(PROBE) * (vocabulary // PROBE or 1) + 3) % vocabulary
         return Batch(ids[None].to(self.model.device), torch.tensor([PROBE], device=self.model.device))
 
-    def start(self, batch: Batch) -> Start:
-        """Run the embedding alone and note what each layer would be called with."""
+    def start(self, batch: Batch, prompt: SharedPrompt | None = None) -> Start:
+        """Run the embedding alone and note what each layer would be called with; with a prompt, in its layout."""
         calls: list[Call] = [((), {})] * self.layers
         entering: list[Tensor] = []
 
@@ -110,8 +121,11 @@ class LayerStack:
             return hidden
 
         with self._stubbed(note), suppress(_Enough):
-            self._forward(batch, positions=slice(0, 1))
-        return Start(batch, entering[0], tuple(calls))
+            if prompt is None:
+                self._forward(batch.ids, slice(0, 1))
+            else:
+                self._forward(prompt.ids, slice(0, 1), position_ids=prompt.positions, attention_mask=prompt.mask())
+        return Start(batch, entering[0], tuple(calls), prompt)
 
     def layer(self, index: int, hidden: Tensor, start: Start) -> Tensor:
         """The output of one layer: (sequences, tokens, hidden) in and out."""
@@ -123,12 +137,12 @@ class LayerStack:
         """The outputs of one layer for several batches of one length, in one call.
 
         Right where :attr:`batches` is true, but not bit for bit those of :meth:`layer`: a product of more rows may go
-        through other code.
+        through other code. Questions go one by one: what their layers are called with is their own.
         """
         import torch
 
-        if len(states) == 1:
-            return [self.layer(index, states[0], starts[0])]
+        if len(states) == 1 or any(start.prompt is not None and start is not starts[0] for start in starts):
+            return [self.layer(index, state, start) for state, start in zip(states, starts, strict=True)]
         return list(torch.split(self.layer(index, torch.cat(list(states)), starts[0]), [len(s) for s in states]))
 
     def pack(self, room: int) -> int:
@@ -141,7 +155,17 @@ class LayerStack:
         """
         if self.streamed is None and self.products == "bfloat16":
             self.packed_bytes = pack(self.modules, room)
+            if self.head is not None and self.packed_bytes:
+                self.head, taken = self.head.packed(room - self.packed_bytes)
+                self.packed_bytes += taken
         return self.packed_bytes
+
+    def shares_prompts(self, longest: Batch) -> bool:
+        """Whether questions up to this one may go through the layers with their prompt once: found out, once a shape."""
+        shape = (len(longest.ids), longest.ids.shape[1])
+        if shape not in self._sharing:
+            self._sharing[shape] = agrees(self, longest)
+        return self._sharing[shape]
 
     @cached_property
     def batches(self) -> bool:
@@ -256,7 +280,7 @@ class LayerStack:
             return hidden if layer == 0 else entering
 
         with self._stubbed(skip):
-            return self._forward(batch, positions)
+            return self._forward(batch.ids, positions)
 
     def outputs(self, batch: Batch, hidden: Tensor) -> Outputs:
         """The predictions that a last hidden state, before the final norm, makes."""
@@ -272,18 +296,18 @@ class LayerStack:
         """
         with self.running(mask.kept), self._stubbed(lambda _index, hidden, _args, _kwargs: hidden, mask.removed):
             try:
-                return self._forward(batch, slice(0, None))
+                return self._forward(batch.ids, slice(0, None))
             except (KeyError, IndexError, AttributeError) as error:
                 message = f"this model cannot run without layers {mask}: others need what they compute ({error!r})"
                 raise UsageError(message) from error
 
-    def _forward(self, batch: Batch, positions: slice) -> Tensor:
+    def _forward(self, ids: Tensor, positions: slice, **inputs: Tensor) -> Tensor:
         if not self._takes_positions:
-            return self.model(batch.ids, use_cache=False).logits[:, positions]  # type: ignore[no-any-return]
+            return self.model(ids, use_cache=False, **inputs).logits[:, positions]  # type: ignore[no-any-return]
         import torch
 
-        keep = torch.arange(batch.ids.shape[1], device=batch.ids.device)[positions]
-        return self.model(batch.ids, use_cache=False, logits_to_keep=keep).logits  # type: ignore[no-any-return]
+        keep = torch.arange(ids.shape[1], device=ids.device)[positions]
+        return self.model(ids, use_cache=False, logits_to_keep=keep, **inputs).logits  # type: ignore[no-any-return]
 
     @contextmanager
     def _stubbed(

@@ -99,7 +99,7 @@ class Workbench:
         problem = replace(cell.recipe.problem(self.stack.layers), sequences=len(items))
         beside = {self._context(about, self.stack): part for about, part in parts.made_of}
         evaluator = self._evaluator(parts.objective, parts.described["objective"], items, self.stack, beside)
-        tally = Tally(len(items), items.tokens)
+        tally = Tally()
 
         def losses_of(masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
             tally.add(masks, sequences or len(items))

@@ -52,14 +52,14 @@ def plan(study: StudyRecipe, registry: Registry) -> dict[str, Any]:
         if asked not in corpora:
             corpora[asked] = Corpus.read(asked.source, asked.field)
         corpora[asked].check(parts.objective.items)
-        count, tokens = corpora[asked].size(asked.sequences, asked.length)
+        count, _ = corpora[asked].size(asked.sequences, asked.length)
         options = corpora[asked].options(parts.objective.items)
         problem = cell.recipe.problem(layers[cell.model])
         scores = made_up_scores(problem.layers) if parts.scorer else None
         row = rows.setdefault(cell.searcher, {"cells": 0, "masks": 0, "layer_forwards": 0, "naive": 0, "unknown": 0})
         row["cells"] += 1
         try:
-            found = forecast(parts.searcher, replace(problem, scores=scores, sequences=count), tokens, PATIENCE)
+            found = forecast(parts.searcher, replace(problem, scores=scores, sequences=count), PATIENCE)
         except LpkError:  # a search that made-up scores do not suit
             found = None
         if found is None:
