@@ -57,3 +57,14 @@ def test_a_small_benchmark_leaves_its_figures(
         assert searches["exhaustive"]["masks"] == 10
         assert all(part["mean_regret"] >= 0 for part in searches.values())
         assert {"genetic", "cbo", "fast-block-select", "annealing", "swap"} <= set(searches)
+
+
+def test_questions_cost_less_and_say_the_same(demo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    command = [sys.executable, FOLDER / "questions.py", "--items", "3", "--rounds", "1", "--out", out]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(out.read_text())
+    assert figures["lpk"]["positions"] < figures["padded batch, logits"]["positions"] / 2
+    assert figures["lpk"]["logits"] < figures["padded batch, logits"]["logits"] / 2
+    assert figures["lpk"]["off"] < 1e-3

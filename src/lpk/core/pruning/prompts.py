@@ -17,7 +17,7 @@ from lpk.core.contracts import Batch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lpk.core.pruning.stack import LayerStack
+    from lpk.core.pruning.stack import Call, LayerStack
 
 #: How far a state behind a shared prompt may be off that of the option by itself, in roundings of its norm. Measured over
 #: the layers of SmolLM2-135M in float32: 4.7 at most; of Gemma 3 270M in bfloat16: 2.1.
@@ -102,7 +102,7 @@ def agrees(stack: LayerStack, batch: Batch) -> bool:
     with suppress(RuntimeError, ValueError, TypeError, IndexError), torch.inference_mode():
         alone, shared = stack.start(batch), stack.start(batch, prompt)
         real = batch.real()
-        if any(kwargs.get("attention_mask", real) is not None for _, kwargs in alone.calls):
+        if any(map(_masked, alone.calls)) or not all(map(_masked, shared.calls)):
             return False
         if not torch.equal(shared.hidden, prompt.together(alone.hidden)):
             return False
@@ -116,3 +116,10 @@ def agrees(stack: LayerStack, batch: Batch) -> bool:
                     return False
         return True
     return False
+
+
+def _masked(call: Call) -> bool:
+    """Whether a layer is called with a mask, one for all heads or each: (sequences, heads, tokens, tokens)."""
+    args, kwargs = call
+    shapes = [tuple(getattr(value, "shape", ())) for value in (*args, *kwargs.values())]
+    return any(len(shape) == 4 and len(set(shape[2:])) == 1 for shape in shapes)

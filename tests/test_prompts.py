@@ -1,0 +1,150 @@
+"""A question's options behind one shared prompt: the likelihoods that the model gives each of them by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_evaluator import objective
+from test_executors import many
+from test_streaming import open_stack
+
+from lpk.core.contracts import Batch, Question
+from lpk.core.pruning.evaluator import Evaluator
+from lpk.core.pruning.items import Choices, Questions
+from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.memo import Memo
+from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.prompts import SharedPrompt, laid_out
+from lpk.core.pruning.stack import LayerStack
+from lpk.testing import tiny_model
+from lpk.testing.tiny import ARCHITECTURES
+
+MASKS = [LayerMask(6), LayerMask(6, (1,)), LayerMask(6, (1, 4)), LayerMask(6, (0, 2, 5))]
+
+
+def questions(
+    prompts: tuple[int, ...] = (9, 1, 6, 0), answers: tuple[int, ...] = (3, 1, 5), seed: int = 0
+) -> Questions:
+    """A question for each length of a prompt, an option for each length of an answer; the last has no prompt at all."""
+    rng = np.random.default_rng(seed)
+
+    def choices(prompt: int) -> Choices:
+        common = rng.integers(3, 96, prompt)
+        own = [rng.integers(3, 96, answer + (prompt == 0)) for answer in answers]
+        ids = tuple(np.concatenate([common, one]).astype(np.int32) for one in own)
+        return Choices(ids, (max(prompt, 1),) * len(ids), answers, gold=1)
+
+    return Questions("random", tuple(map(choices, prompts)))
+
+
+def by_themselves(stack: LayerStack, asked: Choices, mask: LayerMask) -> float:
+    """The margin in nats per token, each option alone through the model with its layers taken out."""
+    found = []
+    for row, begin in zip(asked.ids, asked.begins, strict=True):
+        ids = torch.from_numpy(row.astype("int64"))
+        with torch.inference_mode():
+            logits = stack.masked_logits(Batch(ids[None], torch.tensor([len(ids)])), mask)
+        logs = logits[0].double().log_softmax(-1)
+        found.append(float(logs[:-1].gather(1, ids[1:, None])[begin - 1 :].mean()))
+    wrong = [value for place, value in enumerate(found) if place != asked.gold]
+    return sum(wrong) / len(wrong) - found[asked.gold]
+
+
+@given(st.integers(1, 6), st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), min_size=2, max_size=4))
+@settings(deadline=None)
+def test_a_layout_has_every_token_once_and_in_its_place(common: int, tails: list[list[int]]) -> None:
+    rows = [list(range(10, 10 + common)) + tail for tail in tails]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    batch = Batch(ids, torch.tensor(list(map(len, rows))), question=Question(0, (1,) * len(rows)))
+    prompt = SharedPrompt.of(batch)
+    assert prompt is not None
+    shared = int((prompt.option == -1).sum())
+    assert shared >= common
+    assert all(row[:shared] == rows[0][:shared] for row in rows)
+    assert prompt.ids.shape[1] == shared + sum(len(row) - shared for row in rows)
+    states = ids[..., None].float()
+    assert torch.equal(prompt.apart(prompt.together(states))[batch.real()], states[batch.real()])
+    assert torch.equal(prompt.together(states)[0, :, 0].long(), prompt.ids[0])
+    for place, row in enumerate(rows):
+        # What an option's last token may look at is the option, in its order and at its positions.
+        seen = prompt.mask()[0, 0, prompt.where[place, len(row) - 1]]
+        assert prompt.ids[0, seen].tolist() == row
+        assert prompt.positions[0, seen].tolist() == list(range(len(row)))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_margins_are_those_of_options_by_themselves(architecture: str, tmp_path: Path) -> None:
+    stack = LayerStack(tiny_model(architecture))
+    items = questions()
+    layouts = laid_out(stack, items.batches())
+    # Their attention has windows of 8 tokens: the longest question has 14.
+    assert any(layouts) == (architecture not in {"gemma2", "gemma3"})
+    evaluator = Evaluator(stack, objective("task-margin"), items, Memo(tmp_path / "memo"), "margin")
+    for mask, loss in zip(MASKS, evaluator.losses(MASKS), strict=True):
+        expected = [by_themselves(stack, asked, mask) for asked in items.choices]
+        assert list(loss.items) == pytest.approx(expected, abs=2e-5)
+
+
+def test_a_window_as_long_as_the_questions_is_no_reason_not_to_share(tmp_path: Path) -> None:
+    stack = LayerStack(tiny_model("gemma3"))
+    short = questions((4, 2), (2, 1))
+    assert all(laid_out(stack, short.batches()))
+    (loss,) = Evaluator(stack, objective("task-margin"), short, Memo(tmp_path / "memo"), "x").losses([MASKS[2]])
+    expected = [by_themselves(stack, asked, MASKS[2]) for asked in short.choices]
+    assert list(loss.items) == pytest.approx(expected, abs=2e-5)
+
+
+def test_a_model_that_counts_positions_by_itself_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    forward = model.model.rotary_emb.forward
+
+    def counting(states: torch.Tensor, position_ids: torch.Tensor) -> Any:
+        return forward(states, torch.arange(position_ids.shape[1])[None])
+
+    monkeypatch.setattr(model.model.rotary_emb, "forward", counting)
+    assert not any(laid_out(LayerStack(model), questions().batches()))
+
+
+def test_text_and_questions_that_begin_differently_stay_as_they_are() -> None:
+    batches = list(questions().batches())
+    assert SharedPrompt.of(batches[3]) is None
+    assert SharedPrompt.of(Batch(batches[0].ids, batches[0].lengths)) is None
+
+
+@pytest.mark.parametrize("memory", [1, 2**30])
+@pytest.mark.parametrize("tokens", [1, 1000])
+def test_many_at_once_agree_and_the_plan_is_what_runs(tokens: int, memory: int, tmp_path: Path) -> None:
+    stack, items = LayerStack(tiny_model()), questions()
+    plain = Evaluator(stack, objective("task-margin"), items, Memo(tmp_path / "plain"), "x")
+    memo = Memo(tmp_path / "many")
+    batched = Evaluator(stack, objective("task-margin"), items, memo, "x", memory, executor=many(tokens))
+    planned = batched.plan(MASKS)
+    for here, there in zip(batched.losses(MASKS), plain.losses(MASKS), strict=True):
+        assert here.items == pytest.approx(there.items, abs=1e-4)
+    assert memo.cost() == planned.cost
+    assert planned.cost.naive_layer_forwards == 4 * 3 * sum(len(mask.kept) for mask in MASKS)
+    assert planned.cost.head_tokens == len(MASKS) * 4 * (3 + 1 + 5)
+
+
+def test_a_shared_prompt_takes_its_memory_once(tmp_path: Path) -> None:
+    stack, items = LayerStack(tiny_model()), questions((40,), (2, 2, 2))
+    plan = Evaluator(stack, objective("task-margin"), items, Memo(tmp_path / "memo"), "x").plan([LayerMask(6)])
+    # The embedding's output, and a layer's input and output.
+    assert plan.peak_state_bytes == 3 * (40 + 3 * 2) * stack.token_bytes
+
+
+def test_a_streamed_model_shares_prompts_too(tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path / "model")
+    spec = ModelSpec(str(tmp_path / "model"))
+    losses = [
+        Evaluator(stack, objective("task-margin"), questions(), Memo(tmp_path / name), "x").losses(MASKS)
+        for name, stack in (("memory", LayerStack(spec.load())), ("streamed", open_stack(spec)))
+    ]
+    assert [loss.items for loss in losses[0]] == [loss.items for loss in losses[1]]
