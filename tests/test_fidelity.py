@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lpk.core.evidence.clauses import items
 from lpk.core.evidence.fidelity import HEDGED, PLAIN, UNIVERSAL, disagreements, quantities, sentences, strength
 from lpk.core.evidence.statements import read
 from lpk.core.evidence.vocabulary import BOUNDS, DIRECTIONS, HEDGES, LIGHT, NEGATIONS, QUANTIFIERS
@@ -24,6 +25,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 CASES = rows("fidelity_cases.jsonl")
+CLAUSES = rows("clause_cases.jsonl")
 ALTERED = rows("altered_quotes.jsonl")
 KINDS = ("number", "unit", "direction", "negation", "entity", "hedge", "quantifier")
 
@@ -74,6 +76,34 @@ def test_precision_and_recall_hold(half: str, passed: float, precision: float, r
         assert r >= recall, (kind, r)
 
 
+# What a figure is of, in its clause: names exchanged, start for end, whole for part, a limit for a value, another thing
+# counted, denied in other words than "not", a cause for a correlation. Nobody looked at the held-out ones that fail.
+IN_CLAUSES = ("exchanged", "role", "share", "bound", "counted", "denied", "cause")
+
+
+def test_the_cases_of_clauses_are_of_every_kind() -> None:
+    for half in ("dev", "held-out"):
+        of = Counter(case["kind"] for case in CLAUSES if case["half"] == half)
+        assert of.keys() == {"faithful", *IN_CLAUSES}
+        assert of["faithful"] >= 40
+        assert min(of.values()) >= 9
+    quotes = {half: {case["quote"] for case in CLAUSES if case["half"] == half} for half in ("dev", "held-out")}
+    assert not quotes["dev"] & quotes["held-out"]
+
+
+@pytest.mark.parametrize(("half", "accepted", "rejected"), [("dev", 0.03, 0.02), ("held-out", 0.07, 0.07)])
+def test_few_false_claims_are_let_pass_and_few_true_ones_stopped(half: str, accepted: float, rejected: float) -> None:
+    missed: dict[str, list[bool]] = {}
+    for case in CLAUSES:
+        if case["half"] == half:
+            faithful = case["kind"] == "faithful"
+            missed.setdefault(case["kind"], []).append(bool(disagreements(case["claim"], case["quote"])) == faithful)
+    print(half, {kind: f"{sum(each)}/{len(each)}" for kind, each in missed.items()})
+    false = [each for kind in IN_CLAUSES for each in missed[kind]]
+    assert sum(false) / len(false) <= accepted
+    assert sum(missed["faithful"]) / len(missed["faithful"]) <= rejected
+
+
 @pytest.mark.parametrize("case", ALTERED, ids=lambda case: f"{case['id']}-{case['kind']}")
 def test_no_altered_quote_agrees_with_its_source(case: dict[str, str]) -> None:
     found = kinds(case["quote"], case["source"])
@@ -94,6 +124,8 @@ def test_no_altered_quote_agrees_with_its_source(case: dict[str, str]) -> None:
 OTHERS = (
     "than|over|compared with|by|,|.|;|(|)|and|the|model|Llama-2-7B|GSM8K|accuracy|perplexity|5%|62.4|from|to|that"
     "|neither|nor|only|almost never|inconsistently|9 of 32 blocks|unstable|is outperformed by|1–3 points|10^7"
+    "|LaCo|SLEB reaches|58.4|from 66.5%|to 62.1%|by 2 points|of 40 tasks|3,000 documents|while|versus|on PIQA|and 12.7"
+    "|far from|leads to|correlates with"
 )
 PHRASES = [
     *(word for sides in DIRECTIONS.values() for side in sides for word in side.split("|")),
@@ -184,6 +216,21 @@ def test_any_text_can_be_read(text: str) -> None:
         ("not all models fail", "some models fail", ""),
         ("X always helps", "X often helps", "quantifier"),
         ("X proves helpful", "X is helpful", "hedge"),
+        ("SLEB reaches 62.1", "LaCo reaches 62.1 and SLEB 58.4", "entity"),
+        ("SLEB reaches 58.4", "LaCo reaches 62.1 and SLEB 58.4", ""),
+        ("SLEB, unlike LaCo, reaches 62.1", "SLEB reaches 62.1, and LaCo 58.4", ""),
+        ("at 30% it is 62.1", "at 10% it is 62.1 and at 30% it is 58.4", "number"),
+        ("accuracy reaches 66.5%", "accuracy falls from 66.5% to 62.1%", "number"),
+        ("accuracy falls to 5%", "accuracy falls by 5%", "number"),
+        ("we remove 32 blocks", "we remove 2 of 32 blocks", "number"),
+        ("we remove blocks of a model of 32 blocks", "we remove 2 of 32 blocks", ""),
+        ("it drops by 2 points", "it stays within 2.0 points", "hedge"),
+        ("it has 14 documents", "it has 3,000 documents in 14 languages", "number"),
+        ("it takes 4096 GPUs", "it takes 4096 seconds", "unit"),
+        ("X is robust", "X is far from robust", "negation"),
+        ("X works poorly", "X does not work well", ""),
+        ("X leads to Y", "X correlates with Y", "hedge"),
+        ("X leads to Y", "X causes Y and correlates with Z", ""),
     ],
 )
 def test_single_disagreements(claim: str, quote: str, expected: str) -> None:
@@ -202,6 +249,10 @@ def test_a_disagreement_shows_both_sides() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("1,900, of which 1,024, and so on", [(1900.0, "", ""), (1024.0, "", "")]),
+        ("Wanda 1.9, Llama 3.1", [(1.9, "", "")]),
+        ("4 A100s, 16 attention heads", [(4.0, "GPUs", ""), (16.0, "heads", "")]),
+        ("within 2 points, not more than 3%", [(2.0, "points", "at most"), (3.0, "%", "at most")]),
         ("up to 5% over the baseline", [(5.0, "%", "up to")]),
         ("1–3 percentage points", [(1.0, "points", ""), (3.0, "points", "")]),
         ("9 of 32 blocks", [(9.0, "layers", ""), (32.0, "layers", "")]),
@@ -220,6 +271,44 @@ def test_a_disagreement_shows_both_sides() -> None:
 )
 def test_quantities(text: str, expected: list[Any]) -> None:
     assert [(found.value, found.unit, found.bound) for found in quantities(text)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from 66.5% to 62.1%", ["from", "to"]),
+        ("to 62.1 from an initial 66.5", ["to", "from"]),
+        ("a 2-point drop, a drop of 3%, 4 ms shorter, by about 5", ["by", "by", "by", "by"]),
+        ("by 2 to 3 points", ["by", "by"]),
+        ("10 to 50%, equal to 5, a loss of 2.9, on 7 tasks", ["", "", "", "", ""]),
+        ("2 of 32 blocks, 5 out of the 12 runs", ["part", "whole", "part", "whole"]),
+        ("Of 40 tasks, 3 degrade.", ["whole", "part"]),
+        ("9 in every 10 prompts", ["part", "whole"]),
+        ("256 sequences of 2048 tokens, an accuracy of 62.1", ["", "", ""]),
+    ],
+)
+def test_what_part_a_figure_plays(text: str, expected: list[str]) -> None:
+    assert [found.share or found.course for found in quantities(text)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("LaCo reaches 62.1 on PIQA and SLEB 58.4.", "LaCo 62.1 PIQA|SLEB 58.4"),
+        ("LaCo (62.1) beats SLEB (58.4).", "LaCo 62.1|SLEB 58.4"),
+        ("It is 62.1 on PIQA and BoolQ, but 58.4 for SLEB.", "62.1 PIQA BoolQ|58.4 SLEB"),
+        ("LaCo, which is cheap, falls from 66.5 to 62.1.", "LaCo 66.5 62.1"),
+        ("LaCo and SLEB reach 62.1 and 58.4.", "LaCo 62.1|SLEB 58.4"),
+        ("The dense model takes 31 ms, the pruned one 22 ms.", "dense 31 ms|pruned 22 ms"),
+        ("It went from 81.5 with LaCo to 77.9 with SLEB.", "81.5 LaCo|77.9 SLEB"),
+        ("The student reaches 62.1 and the teacher 66.5.", "student 62.1|teacher 66.5"),
+    ],
+)
+def test_cells(text: str, expected: str) -> None:
+    cells: dict[int, list[str]] = {}
+    for item in items(text):
+        cells.setdefault(item.cell, []).append(item.text)
+    assert "|".join(" ".join(cell) for _, cell in sorted(cells.items())) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,31 @@
 """Whether a claim says no more, and nothing else, than the quote that it rests on.
 
-Every figure and name of the claim must be in the quote, no more exact than there; every direction and predicate must
-have the sign that it has in the quote; a hedge of the quote must be in the claim, and no quantifier may be stronger.
+Every figure and name of the claim must be in the quote, no more exact than there; a figure must play the part that it
+plays in its clause there, and go with what it goes with there (``clauses.py``); every direction and predicate must have
+the sign that it has in the quote; a hedge of the quote must be in the claim, no quantifier may be stronger, and what
+correlates there causes nothing.
 Words are laid side by side by what surrounds them (``statements.py``), which needs no model and gives the same answer
 everywhere. What it can't tell it lets pass: agreement here means that nothing was found. English only.
 
 On the 235 held-out pairs of ``tests/data/fidelity_cases.jsonl`` 91 of 97 faithful claims pass; of the false ones every
-number, unit and name is found, and 0.97 of the negations, 0.92 hedges, 0.90 directions, 0.88 quantifiers.
+number, unit and name is found, and 0.97 of the negations, 0.92 hedges, 0.90 directions, 0.88 quantifiers. Of those of
+``clause_cases.jsonl``, which are about figures in their clauses, 62 of 66 false ones are found and 59 of 63 faithful pass.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from lpk.core.evidence import conflicts
-from lpk.core.evidence.quantities import Quantity, quantities, sizes
+from lpk.core.evidence.clauses import exchanged
+from lpk.core.evidence.quantities import Quantity, agree, quantities, sizes
 from lpk.core.evidence.records import Disagreement
 from lpk.core.evidence.sentences import sentences
 from lpk.core.evidence.statements import Statement, Word, likeness, read
-from lpk.core.evidence.vocabulary import FREQUENCIES, GENERIC_NAMES
-from lpk.core.evidence.wording import bounds, tokens
+from lpk.core.evidence.vocabulary import FREQUENCIES, GENERIC_NAMES, word_set
+from lpk.core.evidence.wording import Token, bounds, causes, tokens
 
 __all__ = ["Quantity", "disagreements", "quantities", "sentences", "strength"]
 
@@ -36,7 +40,7 @@ def disagreements(claim: str, quote: str) -> tuple[Disagreement, ...]:
     """Where a claim says something else or more than its quote; none: nothing was found."""
     says, source = read(claim), read(quote)
     found: dict[tuple[str, str], Disagreement] = {}
-    for rule in (_numbers, _entities, _signs, _quantifiers, _hedges):
+    for rule in (_numbers, _exchanged, _entities, _signs, _quantifiers, _hedges, _causes):
         for what in rule(says, source):
             found.setdefault((what.what, what.claim.lower()), what)
     return tuple(found.values())
@@ -71,22 +75,30 @@ def same_subject(claim: str, quote: str) -> bool:
 def _numbers(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
     source = [*quote.quantities, *sizes([word.text for word in quote.words])]
     for figure in claim.quantities:
-        fitting = [other for other in source if _agrees(figure, other)]
-        if fitting:
-            yield from _bound(figure, fitting, _other_denials(claim, quote), any(bounds.all(claim.tokens)))
+        fitting = [other for other in source if agree(figure, other) and not _recounted(figure, other, source)]
+        playing = [other for other in fitting if _plays(figure, other, claim.quantities)]
+        if fitting and not playing:
+            yield Disagreement(what="number", claim=_role(figure), quote=_role(fitting[0]))
+        elif fitting:
+            yield from _bound(figure, fitting, _other_denials(claim, quote), _limits(claim))
         elif not _refers(figure, source):
             yield _other_figure(figure, source)
     versions = {token.lower.strip("v") for token in quote.tokens if token.kind == "version"}
     for token in claim.tokens:
         if token.kind == "version" and token.lower.strip("v") not in versions:
             yield Disagreement(what="number", claim=token.text, quote=", ".join(sorted(versions)))
-    yield from _swapped(claim, quote)
 
 
 def _other_denials(claim: Statement, quote: Statement) -> bool:
     """Whether the claim denies what the quote does not, or states what it denies."""
     ours, theirs = ({word.key for word in text.words if word.negations % 2} for text in (claim, quote))
     return bool(ours - theirs or theirs & (claim.keys - ours))
+
+
+def _limits(text: Statement) -> bool:
+    """Whether a text says that something is a limit, not of which figure: above a ratio of 0.4."""
+    found = [text.tokens[start].lower for start, _, _ in bounds.all(text.tokens)]
+    return any(word not in ("over", "under", "within") for word in found)  # over all seeds
 
 
 def _refers(figure: Quantity, source: list[Quantity]) -> bool:
@@ -96,28 +108,10 @@ def _refers(figure: Quantity, source: list[Quantity]) -> bool:
     return bool(re.match(r"(one|single)\b", figure.text.lower())) or (figure.text[0].isalpha() and definite)
 
 
-def _agrees(claim: Quantity, quote: Quantity) -> bool:
-    """Whether a figure is the quote's, or the quote's rounded: never more exact, and never of another unit."""
-    bare = "" in (claim.unit, quote.unit)
-    if claim.family == quote.family and claim.unit != quote.unit:
-        ours, theirs = claim.scaled, quote.scaled
-        return math.isclose(ours, theirs) or _rounds(ours, claim.step * claim.scale, theirs, quote.step * quote.scale)
-    if not bare and claim.family != quote.family:
-        return False
-    if {claim.unit, quote.unit} == {"", "%"} and (claim if claim.unit == "" else quote).label:  # 3 cases, 3 % of cases
-        return False
-    if "layers" in (claim.unit, quote.unit) and bare and min(claim.step, quote.step) < 1:  # 22 layers are no 22.16
-        return False
-    about = 0.05 * abs(quote.value) if claim.bound == "about" else 0.0
-    if _rounds(claim.value, max(claim.step, 2 * about), quote.value, quote.step):
-        return True
-    share = {claim.unit, quote.unit} == {"", "%"} and (claim if claim.unit == "" else quote).value <= 1
-    return share and _rounds(claim.scaled, claim.step * claim.scale, quote.scaled, quote.step * quote.scale)
-
-
-def _rounds(ours: float, step: float, theirs: float, exact: float) -> bool:
-    """Whether a value of some step is another, at that step or a finer one, rounded."""
-    return abs(ours - theirs) <= step / 2 * (1 + 1e-9) and step >= exact * (1 - 1e-9)
+def _recounted(claim: Quantity, quote: Quantity, source: list[Quantity]) -> bool:
+    """Whether what a figure counts is counted in the quote, by another: of 3,000 documents in 14 languages 14 documents."""
+    other = claim.noun and quote.noun and claim.noun != quote.noun
+    return bool(other) and any(each.noun == claim.noun for each in source)
 
 
 def _other_figure(figure: Quantity, source: list[Quantity]) -> Disagreement:
@@ -137,33 +131,43 @@ def _bound(figure: Quantity, fitting: list[Quantity], denied: bool, limits: bool
     if "" in theirs or "beyond" in {ours, *theirs}:
         return
     if not ours and limits and theirs <= {"at least", "at most"}:
-        return  # above a ratio of 0.4
-    if not ours and figure.step <= fitting[0].step:
+        return
+    if not ours and (figure.step <= fitting[0].step or figure.value == fitting[0].value):
         yield Disagreement(what="hedge", claim=figure.text, quote=shown)
     elif not denied and (ours, theirs) in (("at most", {"at least"}), ("at least", {"at most"})):
         yield Disagreement(what="direction", claim=f"{ours} {figure.text}", quote=shown)
 
 
-def _swapped(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
-    """From 5 to 17 is not from 17 to 5."""
-    theirs = list(_changes(quote))
-    for start, end in _changes(claim):
-        pairs = [(_agrees(start, a) and _agrees(end, b)) for a, b in theirs]
-        crossed = [(a, b) for a, b in theirs if _agrees(start, b) and _agrees(end, a)]
-        if crossed and not any(pairs):
-            a, b = crossed[0]
-            yield Disagreement(
-                what="number", claim=f"from {start.text} to {end.text}", quote=f"from {a.text} to {b.text}"
-            )
+#: Before a number that is all there is: a model of 32 blocks, with 32 blocks, the 32 blocks.
+_OWNED = word_set("of among with the all these those its their our has have had contain contains comprise comprises")
 
 
-def _changes(text: Statement) -> Iterator[tuple[Quantity, Quantity]]:
-    """(start, end) of every change that a text tells: from 5 to 17, or to 17 from 5."""
-    for one, two in zip(text.quantities, text.quantities[1:], strict=False):
-        if one.end + 1 == two.place and (one.before, two.before) == ("from", "to"):
-            yield one, two
-        elif one.end + 1 == two.place and (one.before, two.before) == ("to", "from"):
-            yield two, one
+def _plays(claim: Quantity, quote: Quantity, others: list[Quantity]) -> bool:
+    """Whether a figure plays no other part than the quote's: start, end or size of a change, part or whole."""
+    if claim.course and quote.course and claim.course != quote.course:
+        return False
+    if claim.share and quote.share:
+        return claim.share == quote.share
+    whole = (
+        claim.before in _OWNED
+        or claim.before.endswith("'s")
+        or "-" in claim.text
+        or any(other.share for other in others)
+    )
+    return quote.share != "whole" or whole
+
+
+def _role(figure: Quantity) -> str:
+    """A figure with the part that it plays."""
+    return " ".join(filter(None, (figure.course, {"whole": "of"}.get(figure.share, ""), figure.text)))
+
+
+def _exchanged(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
+    """A reaches 62.1 and B 58.4: B does not reach 62.1."""
+    for item, figure, rightful in exchanged(claim.text, quote.text):
+        what: Literal["number", "entity"] = "number" if item.figure else "entity"
+        pair = f"{item.text}: {figure.text}", f"{rightful.text}: {figure.text}"
+        yield Disagreement(what=what, claim=pair[0], quote=pair[1])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -302,3 +306,22 @@ def _hedges(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
     doubted = {word.key for word in quote.words if word.doubted}
     if len(claim.keys) > 2 and len(claim.keys & doubted) >= 0.75 * len(claim.keys):
         yield Disagreement(what="hedge", claim=claim.text, quote=", ".join(hedged))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Causes
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _causes(claim: Statement, quote: Statement) -> Iterator[Disagreement]:
+    """What was seen together does not for that bring the other about."""
+    said = [(claim.tokens[start:end], tag) for start, end, tag in causes.all(claim.tokens)]
+    theirs = [(quote.tokens[start:end], tag) for start, end, tag in causes.all(quote.tokens)]
+    caused = next((words for words, tag in said if tag == "cause"), None)
+    only = all(tag == "correlation" for _, tag in theirs) and all(tag == "cause" for _, tag in said)
+    if caused and theirs and only:
+        yield Disagreement(what="hedge", claim=_shown(caused), quote=_shown(theirs[0][0]))
+
+
+def _shown(words: Iterable[Token]) -> str:
+    return " ".join(word.text for word in words)

@@ -250,6 +250,9 @@ class _Reader:
         quantifier, axis = quantifiers.at(rest, 0), directions.at(rest, 0)
         if figure:
             self._add(place, figure.end, f"{figure.value:g}", "number")
+            for unit in range(place + 1, figure.end):  # 4 A100s
+                if is_name(self.text[unit]):
+                    self._add(unit, unit + 1, _name(self.text[unit]), "name")
             return figure.end
         after = directions.at(self.text[place + 1 : place + 5], 0)
         if token.lower in _DEGREES and after:  # less stable
@@ -257,7 +260,8 @@ class _Reader:
             self._direction(word, after[0])
             word.side *= _DEGREES[token.lower]
             return place + 1 + after[1]
-        if quantifier and (quantifier[1] > 1 or token.lower not in _NO_QUANTIFIERS):
+        rate = token.lower in ("every", "each") and any(figure.place == place + 1 for figure in self.figures)
+        if quantifier and not rate and (quantifier[1] > 1 or token.lower not in _NO_QUANTIFIERS):
             word = self._add(place, place + quantifier[1], "", "quantifier")
             word.level, word.universal = int(quantifier[0]), universal.at(rest, 0) is not None
             return place + quantifier[1]
@@ -270,7 +274,7 @@ class _Reader:
         if denied and token.lower.endswith("ly"):
             self.adverbs.append(place)
         elif is_name(token, first):
-            self._add(place, place + 1, re.sub(r"\W|_", "", token.lower.removesuffix("'s")), "name")
+            self._add(place, place + 1, _name(token), "name")
         elif denied:
             word = self._add(place, place + 1, denied.stem, "word")
             word.negations = 1
@@ -351,6 +355,8 @@ class _Reader:
             self._negate_all(reached[-1].token + 2)
         elif not found and reached and reached[-1].kind == "light":  # retraining is not needed
             reached += before[-1:]
+        if reached:  # "does not work well" denies that it works, or how well
+            reached += [word for word in list(self._after(reached[-1].token + 1))[:3] if word.text.lower() == "well"]
         self._turn(reached)
         for word in reached:  # of "no significant gain" and "the gain is not significant" either may be meant
             word.wide = word.wide or sum(other.kind != "light" for other in reached) > 1
@@ -452,6 +458,11 @@ class _Reader:
                 keys.append(self.at[token].key)
             token += 1
         return frozenset(keys), token
+
+
+def _name(token: Token) -> str:
+    """What a name is compared by: its letters and digits."""
+    return re.sub(r"\W|_", "", token.lower.removesuffix("'s"))
 
 
 def _adverb(word: Word) -> bool:

@@ -55,11 +55,16 @@ UNITS = {
     "layers": "layer|layers|block|blocks|transformer block|transformer blocks|transformer layer|transformer layers",
     "parameters": "parameter|parameters|params|weights",
     "steps": "step|steps|iteration|iterations",
-    "samples": "sample|samples|example|examples|calibration sample|calibration samples",
-    "seeds": "seed|seeds|random seed|random seeds",
+    "samples": "sample|samples|example|examples|sequence|sequences|calibration sample|calibration samples",
+    "seeds": "seed|seeds|random seed|random seeds|run|runs|repetition|repetitions",
     "bits": "bit|bits",
     "FLOPs": "FLOP|FLOPs|GFLOPs|TFLOPs",
     "nats": "nat|nats",
+    "GPU hours": "GPU hour|GPU hours|GPU-hour|GPU-hours",
+    "GPUs": "GPU|GPUs|accelerator|accelerators|A100|A100s|H100|H100s|H200|V100|V100s",
+    "heads": "head|heads",
+    "tasks": "task|tasks|benchmark|benchmarks",
+    "prompts": "prompt|prompts",
 }
 
 #: axis -> words of one side and of the other. "More" of one axis never contradicts "worse" of another. Words that only
@@ -91,7 +96,7 @@ DIRECTIONS = {
     ),
     "depth": ("deep|deeper|deepest|late|later|final|last", "shallow|shallower|shallowest|early|earlier|initial|first"),
     "change": ("stable|robust|preserve|maintain|retain", "brittle|fragile"),
-    "strength": ("strong|stronger|strongest|positive", "weak|weaker|weakest|negative"),
+    "strength": ("strong|stronger|strongest|positive|good|well", "weak|weaker|weakest|negative|poor|poorly|bad|badly"),
     "presence": ("add|insert|include|keep", "remove|delete|exclude|skip"),
 }
 
@@ -99,6 +104,7 @@ DIRECTIONS = {
 NEGATIONS = (
     "not|no|none|neither|nor|never|without|n't|unlikely|barely|scarcely|hardly|no longer"
     "|fail to|failure to|unable to|lack|lack of|absence of"
+    "|far from|anything but|by no means|nowhere near|do little to|does little to|did little to"
 )
 #: After "not", it denies nothing.
 NOT_ONLY = word_set("only merely just simply")
@@ -144,10 +150,24 @@ UNIVERSAL = "all|every|always|never|entirely|completely|strictly|universally|inv
 #: What makes a figure less than an exact one, where it stands before it.
 BOUNDS = {
     "up to": "up to|until|till|as much as|as many as|as high as|maximum of|a maximum of",
-    "at most": "at most|no more than|less than|fewer than|below|under|at best",
-    "at least": "at least|more than|over|above|no less than|no fewer than|a minimum of|exceed",
+    "at most": (
+        "at most|no more than|not more than|never more than|less than|fewer than|below|under|at best|within|at worst"
+        "|no greater than|no larger than|no higher than|never over|never above|not exceed|n't exceed|never exceed"
+        "|bounded by|limited to"
+    ),
+    "at least": (
+        "at least|more than|over|above|no less than|no fewer than|never below|never under|never less than"
+        "|a minimum of|exceed"
+    ),
     "beyond": "beyond|past",
     "about": "about|approximately|around|roughly|nearly|almost|~|≈|circa|close to|on the order of|an estimated|some",
+}
+
+#: What part a figure plays in a change, by the words before it: where it starts and ends, by how much.
+COURSES = {
+    "from": "from|start at|start from|begin at|starting from",
+    "to": "to|reach|attain|end at|end up at|arrive at|settle at|→",
+    "by": "by",
 }
 
 #: Words that take a statement back: it may be so, or only looks so. A claim may not drop them.
@@ -169,6 +189,27 @@ BOOSTERS = (
     "prove|proof|proven|provably|guarantee|undoubtedly|certainly|definitely|unquestionably|conclusively|establish"
 )
 
+#: Words that say what brings something about. A claim may not say it of what its quote only saw together.
+CAUSES = (
+    "cause|lead to|result in|result from|due to|owing to|because|because of|thanks to|drive|determine|induce|trigger"
+    "|produce|make|bring about|give rise to|stem from|arise from|responsible for|contribute to|influence|affect"
+)
+CORRELATES = (
+    "correlate|correlation|associate with|association|link to|linked to|relate to|related to|relationship|predict"
+    "|predictor|predictive|co-occur|coincide|go together|go along with|go hand in hand|accompany|track"
+)
+
+#: Words of one kind that take one another's place in a sentence, by what they stand for: "the dense one", "the pruned one".
+RIVALS = {
+    "measure": ("accuracy|accuracies", "perplexity|perplexities|ppl", "latency", "throughput", "memory"),
+    "state": (
+        "dense|original|unpruned|uncompressed",
+        "pruned|compressed|shortened",
+        "healed|retrained|fine-tuned|finetuned",
+    ),
+    "depth": ("deep|deeper|late|later|last|final", "shallow|shallower|early|earlier|first", "middle|intermediate"),
+}
+
 #: Capitals that name no model, data set or method.
 GENERIC_NAMES = word_set(
     "LLM LLMs LM LMs NLP AI ML GPU GPUs CPU CPUs API APIs DNN DNNs RNN CNN CNNs MLP MLPs FFN QA OK US UK PDF SOTA KV "
@@ -178,9 +219,12 @@ GENERIC_NAMES = word_set(
     "GiB FLOP FLOPs Wikipedia "
     "Internet"
 )
+#: Names of models, which have versions: Qwen 2.5.
+MODELS = word_set(
+    "llama mistral mixtral qwen gemma phi opt pythia falcon bloom gpt smollm deepseek olmo vicuna bert roberta gpt-neo"
+)
 #: Names that open a sentence, where any word has a capital, or that are written without one.
-NAMES = word_set(
-    "llama mistral mixtral qwen gemma phi opt pythia falcon bloom gpt smollm deepseek olmo vicuna bert roberta gpt-neo "
+NAMES = MODELS | word_set(
     "slicegpt shortgpt sleb laco evopress gradmap shortenedllama llm-pruner shapley sparsegpt wanda magnitude taylor "
     "wikitext c4 piqa mmlu boolq gsm8k hellaswag winogrande arc arc-easy arc-challenge lambada "
     "openbookqa pile redpajama "

@@ -19,6 +19,9 @@ from lpk.core.evidence.vocabulary import (
     AGENTS,
     BOOSTERS,
     BOUNDS,
+    CAUSES,
+    CORRELATES,
+    COURSES,
     DIRECTIONS,
     FRACTIONS,
     FUNCTION_WORDS,
@@ -47,7 +50,7 @@ _PLAIN = str.maketrans(
 )
 _TEX = ((r"\\(?:textbf|textit|emph|text|mathrm)\{([^{}]*)\}", r"\1"), (r"\\times\b", "\u00d7"), (r"\\([%&_$#])", r"\1"))
 
-_NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|\.\d+"
+_NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d|,\d)|\d+)(?:\.\d+)?|\.\d+"
 _TOKEN = re.compile(
     rf"""
     (?P<version>v?\d+(?:\.\d+){{2,}})
@@ -167,12 +170,14 @@ directions = Lexicon(
 negations = Lexicon([("not", NEGATIONS)])
 quantifiers = Lexicon((str(level), words) for level, words in QUANTIFIERS.items())
 bounds = Lexicon(BOUNDS.items())
+courses = Lexicon(COURSES.items())
 hedges = Lexicon([("mild", MILD_HEDGES), ("hedge", HEDGES), ("booster", BOOSTERS)])
 universal = Lexicon([("all", UNIVERSAL)])
 modifiers = Lexicon([("modifier", MODIFIERS)])
 light = Lexicon([("light", LIGHT)])
 agents = Lexicon([("agent", AGENTS)])
 prefixed = Lexicon([("prefixed", PREFIXED)])
+causes = Lexicon([("cause", CAUSES), ("correlation", CORRELATES)])
 
 
 def is_number(token: Token) -> bool:
