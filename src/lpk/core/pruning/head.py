@@ -226,6 +226,11 @@ class LinearOutputs(Outputs):
 
     def token_nll(self) -> Tensor:
         """See :meth:`lpk.core.contracts.Outputs.token_nll`."""
+        return self._nll
+
+    @cached_property
+    def _nll(self) -> Tensor:
+        # Once for all objectives of a pass: plain accuracy and normalised, the parts of a mixture.
         return self._placed(self.head.nll(self._rows, self._targets))
 
     def token_kl(self, dense: Outputs) -> Tensor:
