@@ -164,6 +164,16 @@ def test_sections_by_number_by_title_and_by_the_table_of_contents(tmp_path: Path
     assert [look_up(sentence, text).section for sentence in SENTENCES[1:5]] == names[1:5]
 
 
+def test_a_raised_figure_that_stands_alone_numbers_no_line(tmp_path: Path) -> None:
+    document = pymupdf.open()
+    page = Page(document)
+    for nth, sentence in enumerate(SENTENCES[:2]):
+        page.line(40, 100 + 40 * nth, "¹²"[nth])
+        page.line(60, 100 + 40 * nth, sentence)
+    text = _save(document, tmp_path / "a.pdf")
+    assert [look_up(sentence, text).verdict for sentence in SENTENCES[:2]] == [Verdict.VERIFIED] * 2
+
+
 def test_the_boxes_are_around_the_words(tmp_path: Path) -> None:
     document = pymupdf.open()
     page = Page(document)
