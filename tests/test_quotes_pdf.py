@@ -193,7 +193,7 @@ def test_a_font_without_letters_is_unverifiable(tmp_path: Path) -> None:
     # What the reader is told is a letter becomes one of the private use area.
     text = read(file, installed())
     assert look_up("This cannot be read by any program.", text).verdict is Verdict.VERIFIED
-    assert reader._unreadable(None, [(0, 0, 0, 0, 0, True, [("\ue001\ue002\ufffd \ue003", 9.0, 0)], [])])
+    assert reader._unreadable(None, [(0, [0, 0, 0, 0], True, [("\ue001\ue002\ufffd \ue003", 9.0, 0)], [])])
 
 
 # Pictures ------------------------------------------------------------------------------------------------------------
