@@ -342,16 +342,13 @@ def _runs(spans: Sequence[dict[str, Any]]) -> list[tuple[str, float, int]]:
     """Spans of one style as one; a span that is only a space is of its neighbour's."""
     runs: list[tuple[str, float, int]] = []
     for span in spans:
-        text, size, flags = span["text"], round(span["size"], 1), span["flags"] & (BOLD | RAISED)
-        if runs and (not text.strip() or runs[-1][1:] == (size, flags)):
+        text, style = span["text"], (round(10 * span["size"]) / 10, span["flags"] & (BOLD | RAISED))
+        if runs and (runs[-1][1:] == style or not text.strip()):
             runs[-1] = (runs[-1][0] + text, *runs[-1][1:])
         else:
-            runs.append((text, size, flags))
+            runs.append((text, *style))
     if not any(text.strip() for text, _, _ in runs):
         return []
-    if len(runs) == 1:
-        text, size, flags = runs[0]
-        return [(text, size, flags & BOLD)]
     main = max(runs, key=lambda run: len(run[0]))[1]
     # MuPDF calls raised what begins above the line's first letter, be it as large as all the others.
     return [(text, size, flags if size < 0.92 * main else flags & BOLD) for text, size, flags in runs]
