@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import standards
 from conftest import Lpk, refused
 from fake_plugins import distribution, entry_points
 from ledgers import in_folder, supported_records
@@ -121,10 +122,12 @@ def test_a_long_list_of_findings_is_cut_in_markdown_alone(tested: MutationScore)
 
 
 def test_the_sarif_is_of_the_standard(seed: Audit, tested: MutationScore) -> None:
-    """The parts that SARIF 2.1.0 requires (OASIS, 2020), and those that GitHub does."""
+    """What SARIF 2.1.0 requires (OASIS, 2020), and what GitHub does."""
     text = (SEED / "events.jsonl").read_text(encoding="utf-8")
     said = json.loads(report.files(seed, tested, report.event_lines(text))["audit.sarif"])
-    assert said["version"] == "2.1.0"
+    standards.check("sarif-2.1.0-rtm.5", said)
+    with pytest.raises(AssertionError, match="runs/0: 'tool' is a required property"):
+        standards.check("sarif-2.1.0-rtm.5", {**said, "runs": [{"results": []}]})
     assert said["$schema"].endswith("sarif-2.1.0.json")
     (run,) = said["runs"]
     driver = run["tool"]["driver"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import struct
 import zlib
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -266,24 +264,6 @@ def test_an_open_gate_says_so() -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 # In a browser
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium; a driver of another version than the browser's is no use."""
-    paths = shutil.which("chromium"), shutil.which("chromedriver")
-    if not all(paths):
-        pytest.skip("Chromium and its driver are not installed")
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    options = ChromeOptions()
-    options.binary_location = str(paths[0])
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900", "--hide-scrollbars"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=ChromeService(str(paths[1])))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import standards
 
 from lpk.core.evidence.artifacts import RENDERED
 from lpk.core.evidence.example import COPY
@@ -62,6 +63,17 @@ def test_everything_is_rendered_and_again_the_same(folder: Path) -> None:
     again = lpk("ledger", "export", cwd=where).stdout
     assert {name: (where / name).read_bytes() for name in first} == first
     assert again.count("(as it was)") == len(first)
+
+
+def test_what_is_rendered_is_of_its_standards(folder: Path) -> None:
+    items = json.loads((folder / COPY / "references.json").read_text(encoding="utf-8"))
+    assert items
+    for item in items:
+        item.pop("custom")  # of CSL 1.0.2; the schema is that of 1.0.1
+    standards.check("csl-data-1.0.1", items)
+    found = json.loads((folder / COPY / "audit.sarif").read_text(encoding="utf-8"))
+    assert found["runs"][0]["results"]
+    standards.check("sarif-2.1.0-rtm.5", found)
 
 
 def test_nothing_is_proved_where_nothing_is_supported(folder: Path) -> None:

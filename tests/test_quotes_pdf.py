@@ -164,6 +164,16 @@ def test_sections_by_number_by_title_and_by_the_table_of_contents(tmp_path: Path
     assert [look_up(sentence, text).section for sentence in SENTENCES[1:5]] == names[1:5]
 
 
+def test_a_raised_figure_that_stands_alone_numbers_no_line(tmp_path: Path) -> None:
+    document = pymupdf.open()
+    page = Page(document)
+    for nth, sentence in enumerate(SENTENCES[:2]):
+        page.line(40, 100 + 40 * nth, "¹²"[nth])
+        page.line(60, 100 + 40 * nth, sentence)
+    text = _save(document, tmp_path / "a.pdf")
+    assert [look_up(sentence, text).verdict for sentence in SENTENCES[:2]] == [Verdict.VERIFIED] * 2
+
+
 def test_the_boxes_are_around_the_words(tmp_path: Path) -> None:
     document = pymupdf.open()
     page = Page(document)
@@ -183,7 +193,7 @@ def test_a_font_without_letters_is_unverifiable(tmp_path: Path) -> None:
     # What the reader is told is a letter becomes one of the private use area.
     text = read(file, installed())
     assert look_up("This cannot be read by any program.", text).verdict is Verdict.VERIFIED
-    assert reader._unreadable(None, [(0, 0, 0, 0, 0, True, [("\ue001\ue002\ufffd \ue003", 9.0, 0)], [])])
+    assert reader._unreadable(None, [(0, [0, 0, 0, 0], True, [("\ue001\ue002\ufffd \ue003", 9.0, 0)], [])])
 
 
 # Pictures ------------------------------------------------------------------------------------------------------------

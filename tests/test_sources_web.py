@@ -23,8 +23,9 @@ import requests
 from sources_server import Clock, Reply, Server, serve
 
 from lpk.core.errors import EnvironmentMissing, UsageError
-from lpk.core.evidence import web as module
-from lpk.core.evidence.web import Limits, Web, xml
+from lpk.core.evidence.answers import xml
+from lpk.core.evidence.downloads import cache
+from lpk.core.evidence.web import Limits, Web
 
 PDF = b"%PDF-1.7\nmade up\n%%EOF\n"
 
@@ -513,7 +514,7 @@ def test_a_damaged_cache_is_not_believed(server: Server, tmp_path: Path) -> None
     server.add("/a.pdf", Reply(PDF, headers={"Content-Type": ""}))
     web = Web("s", server.address)
     web.pdf(f"{server.address}/a.pdf", tmp_path, "one")
-    (kept,) = (module.cache() / "files").iterdir()
+    (kept,) = (cache() / "files").iterdir()
     kept.write_bytes(b"%PDF-1.7 tampered with")
     found = web.pdf(f"{server.address}/a.pdf", tmp_path, "one")
     assert found is not None
@@ -573,7 +574,7 @@ def test_a_clock_set_back_makes_nobody_wait(server: Server, clock: Clock) -> Non
     web.json("x")
     clock.time -= 1_000_000
     web.json("x")
-    (module.cache() / "requests" / "s").write_text("no number")
+    (cache() / "requests" / "s").write_text("no number")
     web.json("x")
     assert clock.waits == []
 

@@ -6,7 +6,6 @@ import csv
 import html
 import json
 import re
-import shutil
 import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import replace
@@ -361,25 +360,6 @@ def test_axes() -> None:
 def test_searchers_are_told_apart() -> None:
     assert len(set(figures.styles([str(i) for i in range(24)]).values())) == 24
     assert len(MARKERS) == len(figures.MARKERS)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium: skipped only where none is installed."""
-    selenium = pytest.importorskip("selenium.webdriver", reason="the browser's tests need selenium")
-    from selenium.webdriver.chrome.service import Service
-
-    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("no Chromium with chromedriver here (Debian: apt-get install chromium chromium-driver)")
-    options = selenium.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = selenium.Chrome(options=options, service=Service(driver))
-    yield opened
-    opened.quit()
 
 
 def _show(browser, folder: Path, width: int) -> None:

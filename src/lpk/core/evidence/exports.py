@@ -215,14 +215,17 @@ def web_annotations(ledger: Snapshot) -> bytes:
         if (checked := ledger.checked(name)) and checked.verification.verdict.good and ledger.rows[name].quote.strip()
     ]
     items = [_annotation(ledger, row, checked) for row, checked in located]
+    whole, page = _urn(ledger, "annotations"), _urn(ledger, "page")
     collection = {
         "@context": ["http://www.w3.org/ns/anno.jsonld", {"sha256": "https://schema.org/sha256"}],
-        "id": _urn(ledger, "annotations"),
+        "id": whole,
         "type": "AnnotationCollection",
         "label": f"Quotes located in the papers of {ledger.direction.id}, under policy {ledger.policy.hash}",
         "total": len(items),
-        "first": {"id": _urn(ledger, "page"), "type": "AnnotationPage", "startIndex": 0, "items": items},
     }
+    if items:  # a page is never empty
+        first = {"id": page, "type": "AnnotationPage", "partOf": whole, "startIndex": 0, "items": items}
+        collection |= {"first": first, "last": page}
     return _json(collection)
 
 
@@ -269,7 +272,8 @@ def _targets(ledger: Snapshot, row: Row, checked: CheckedAs) -> list[dict[str, A
             "prefix": found.prefix if number == 0 else "",
             "suffix": found.suffix if number == len(parts) - 1 else "",
         }
-        targets.append({"source": _filled(source), "selector": [_filled(quote), *paged]})
+        selectors = [_filled(quote), *paged]
+        targets.append({"type": "SpecificResource", "source": _filled(source), "selector": selectors})
     return targets
 
 

@@ -20,8 +20,9 @@ from typing import Any, Protocol
 
 from lpk.core.errors import EnvironmentMissing, PluginError, UsageError
 from lpk.core.evidence.contracts import Source
-from lpk.core.evidence.layout import Layout, Role
+from lpk.core.evidence.layout import Layout
 from lpk.core.evidence.lines import Line, Outline, Rect, Run, Word
+from lpk.core.evidence.placed import Role
 from lpk.core.evidence.views import View
 
 _OUT_OF_FLOW = (Role.FLOAT, Role.NOTE)
@@ -89,12 +90,11 @@ class FullText:
         clean = [nth for nth in lines if layout.roles[nth] is not Role.FURNITURE]
         flow = [nth for nth in clean if layout.roles[nth] not in _OUT_OF_FLOW]
         aside = [nth for nth in clean if layout.roles[nth] in _OUT_OF_FLOW]
-        columns = [nth for column in self._columns(flow) for nth in column]
         orders: dict[str, list[Word | None]] = {
             "raw": [word for nth in lines for word in layout.words[nth]],
-            "clean": self._numberless(clean),
-            "flow": [*self._numberless(flow), *self._apart(aside)],
-            "columns": [*self._numberless(columns), *self._apart(aside)],
+            "clean": self._unnumbered(clean),
+            "flow": [*self._unnumbered(flow), *self._apart(aside)],
+            "columns": [*self._unnumbered(layout.in_columns(flow)), *self._apart(aside)],
         }
         marked = any(word.text != word.bare for words in layout.words for word in words)
         views: list[View] = []
@@ -103,20 +103,15 @@ class FullText:
                 views += [View(name, words)] + [View(f"{name}, without marks", words, bare=True)] * marked
         return tuple(views)
 
-    def _columns(self, lines: Sequence[int]) -> Iterator[list[int]]:
-        for _, page in groupby(lines, key=lambda nth: self.lines[nth].page):
-            yield from self.layout.columns(list(page))
-
-    def _numberless(self, lines: Iterable[int]) -> list[Word | None]:
+    def _unnumbered(self, lines: Iterable[int]) -> list[Word | None]:
         """The words of some lines, one after the other, without those that number a page's lines."""
-        numbers = self.layout.numbers
-        return [word for nth in lines for word in self.layout.words[nth] if word.order not in numbers]
+        return [word for nth in lines for word in self.layout.unnumbered[nth]]
 
     def _apart(self, lines: Iterable[int]) -> Iterator[Word | None]:
         """The words of some lines, block by block, with nothing that leads from one block to the next."""
         for _, block in groupby(lines, key=lambda nth: (self.lines[nth].block, self.layout.roles[nth])):
             yield None
-            yield from self._numberless(block)
+            yield from self._unnumbered(block)
 
 
 class Installed(Protocol):

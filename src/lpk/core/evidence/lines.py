@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import count, repeat
 from typing import NamedTuple
 
 #: A place: page, x0, y0, x1, y1; in points, from the upper left corner of the page as it is seen.
@@ -105,10 +106,13 @@ def words_of(line: Line, index: int, order: int, marks: frozenset[str]) -> list[
         places = _shares(plain, line.box[0], line.box[2])
     else:
         places = [(0.0, 0.0)] * len(texts)
-    return [
-        Word(text, bare, order + nth, index, *place)
-        for nth, (text, bare, place) in enumerate(zip(texts, bares, places, strict=True))
-    ]
+    lefts, rights = zip(*places, strict=True) if places else ((), ())
+    return list(map(Word, texts, bares, count(order), repeat(index), lefts, rights))
+
+
+def letters(text: str) -> str:
+    """The letters and digits of a text, in lower case."""
+    return "".join(char for char in text.lower() if char.isalnum())
 
 
 def _with_marks(runs: Sequence[Run], marks: frozenset[str]) -> tuple[list[str], list[str]]:

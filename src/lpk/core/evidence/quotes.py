@@ -26,7 +26,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from lpk.core.errors import UsageError
 from lpk.core.evidence.fulltext import FullText
-from lpk.core.evidence.layout import Heading
+from lpk.core.evidence.headings import Heading
 from lpk.core.evidence.lines import Rect, Word
 from lpk.core.evidence.records import Verdict
 from lpk.core.evidence.views import BARRIER, View

@@ -18,7 +18,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from lpk.core.evidence.lines import Word
 
@@ -102,6 +102,28 @@ def _without_accents(word: str) -> str:
     )
 
 
+def _divide_numbers(pieces: list[str]) -> None:
+    """Keep digits apart that stand in two words: ``1 0`` is no ``10``, and ``2- 3`` no ``23``."""
+    digit, dash = False, ""  # what the last word ended with
+    for nth, piece in enumerate(pieces):
+        if not piece:
+            continue
+        if digit and piece == "x":
+            piece = pieces[nth] = "×"  # noqa: PLW2901
+        elif (digit or dash) and piece[0].isdigit():
+            pieces[nth - 1] += dash or "_"
+        end = piece[-1]
+        if end.isalpha():
+            digit, dash = False, ""
+        elif end == "-":
+            # A sign that stands alone, or a hyphen after a digit at the end of a line, is one if a digit follows:
+            # "16-|bit" has none.
+            pieces[nth] = piece[:-1]
+            digit, dash = piece[-2:-1].isdigit(), "-"
+        else:
+            digit, dash = end.isdigit(), ""
+
+
 class View:
     """Words in one order, squeezed and searchable.
 
@@ -115,28 +137,13 @@ class View:
 
     def __init__(self, name: str, words: Iterable[Word | None], bare: bool = False) -> None:
         self.name, self.words, self.bare = name, list(words), bare
-        parts: list[str] = []
-        self.starts: list[int] = []
-        length, last, dash = 0, "", ""
-        for word in self.words:
-            piece = BARRIER if word is None else squeeze(word.bare if bare else word.text)
-            if piece:
-                if piece == "x" and last.isdigit():
-                    piece = "×"
-                elif piece[0].isdigit() and (dash or last.isdigit()):
-                    parts.append(dash or "_")
-                    length += 1
-                # A sign that stands alone, or a hyphen after a digit at the end of a line, is one if a digit follows:
-                # "16-|bit" has none.
-                piece, dash = (piece[:-1], "-") if piece[-1] == "-" else (piece, "")
-                last = piece[-1:]
-            self.starts.append(length)
-            parts.append(piece)
-            length += len(piece)
-        self.cased = "".join(parts)
+        pieces = [BARRIER if word is None else squeeze(word.bare if bare else word.text) for word in self.words]
+        _divide_numbers(pieces)
+        self.cased = "".join(pieces)
+        self.starts = [0, *accumulate(map(len, pieces))][:-1]
         folded = self.cased.lower()
         # A letter whose lower case is two characters would shift all that follows.
-        self.folded = folded if len(folded) == length else "".join(c.lower()[:1] for c in self.cased)
+        self.folded = folded if len(folded) == len(self.cased) else "".join(c.lower()[:1] for c in self.cased)
 
     @classmethod
     def of(cls, text: str) -> View:

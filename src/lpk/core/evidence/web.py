@@ -8,14 +8,10 @@ address: that may hold a key.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import ipaddress
 import json
-import os
 import re
 import shutil
-import socket
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -25,33 +21,26 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit
 
 from filelock import FileLock, Timeout
 
 from lpk import __version__
 from lpk.core.errors import EnvironmentMissing, UsageError
 from lpk.core.evidence.bibliographic import needed
-from lpk.core.files import room, write_bytes, write_text
+from lpk.core.evidence.connections import Guarded, Session, Watch, anonymous, is_loopback
+from lpk.core.evidence.downloads import cache, find, keep
+from lpk.core.evidence.failures import cause, duration, phrase, shown
+from lpk.core.files import room, write_text
 
 with needed():
     import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3.connection import HTTPConnection, HTTPSConnection
-    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-    from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, ReadTimeoutError
+    from urllib3.exceptions import HTTPError, NameResolutionError
 
 #: A page of 100 works of OpenAlex with abstracts and references is 2 MB.
 TEXT_LIMIT: Final = 20_000_000
 PDF_LIMIT: Final = 100_000_000
 _CHUNK: Final = 1 << 16
-
-
-def cache() -> Path:
-    """Where answers and times of requests are kept: ``$LPK_HOME``, else the user's cache folder."""
-    import platformdirs
-
-    return Path(os.environ.get("LPK_HOME") or platformdirs.user_cache_dir("lpk")) / "evidence"
 
 
 @dataclass(frozen=True)
@@ -133,24 +122,24 @@ class Web:
         except ValueError:
             raise UsageError(f"the address of {service} must be like https://host/path") from None
         self._host = parts.hostname or ""
-        self._local = _is_loopback(self._host)
+        self._local = is_loopback(self._host)
         if parts.scheme != "https" and not (parts.scheme == "http" and self._local):
-            raise UsageError(f"the address of {service} must begin with https://, not {_shown(base)}")
+            raise UsageError(f"the address of {service} must begin with https://, not {shown(base)}")
         if not self._host or parts.username or parts.password or parts.query or parts.fragment:
-            raise UsageError(f"the address of {service} must be like https://host/path, not {_shown(base)}")
+            raise UsageError(f"the address of {service} must be like https://host/path, not {shown(base)}")
         if mailto and not re.fullmatch(r"[!-~]+@[!-~]+", mailto):
-            raise UsageError(f"mailto must be an address like me@example.org, not {_shown(mailto)}")
+            raise UsageError(f"mailto must be an address like me@example.org, not {shown(mailto)}")
         if not all(value.isascii() and value.isprintable() for value in (headers or {}).values()):
             raise UsageError(f"the key of {service} holds a character that no key has")
         self._own, self._hint = dict(headers or {}), f"; {hint}" if hint else ""
-        self._watch = _Watch(self._admits_address)
-        self._session = _Session()
+        self._watch = Watch(self._admits_address)
+        self._session = Session()
         self._session.trust_env = not self._local  # the environment's proxies
-        self._session.auth = _anonymous  # never what ~/.netrc has
+        self._session.auth = anonymous  # never what ~/.netrc has
         self._session.headers.clear()
         self._agent = f"lpk/{__version__} (evidence ledger" + (f"; mailto:{mailto})" if mailto else ")")
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, _Guarded(self._watch))
+            self._session.mount(scheme, Guarded(self._watch))
 
     # -- what sources ask for ------------------------------------------------------------------------------------------
 
@@ -185,7 +174,7 @@ class Web:
                 problem = error
             host = problem.address or address
             if problem.wait > self.limits.wait:
-                raise self._failure(host, f"{problem.what}, and wants us to wait {_duration(problem.wait)}{self._hint}")
+                raise self._failure(host, f"{problem.what}, and wants us to wait {duration(problem.wait)}{self._hint}")
             if attempt < tries:
                 self.sleep(max(problem.wait, 2 ** (attempt - 1)))
         raise self._failure(host, f"{problem.what}, {tries} times{self._hint if problem.throttled else ''}")
@@ -216,8 +205,7 @@ class Web:
             EnvironmentMissing: there is no answer, or it is no PDF.
         """
         target = into / f"{name}.pdf"
-        known = cache() / "addresses" / hashlib.sha256(address.encode()).hexdigest()
-        kept = None if refresh else _kept(known)
+        kept = None if refresh else find(address)
         if kept is None:
             answer = self.get(address, limit=PDF_LIMIT, statuses=(200, 404, 410))
             if answer.status_code != HTTPStatus.OK:
@@ -225,7 +213,7 @@ class Web:
             # Readers take a PDF whose mark is within the first 1,024 bytes; ISO 32000 wants it at the start.
             if b"%PDF-" not in answer.content[:1024] or answer.media in ("text/html", "application/json"):
                 raise self._failure(address, f"answered {answer.media or 'something'} that is no PDF")
-            kept = _keep(known, answer.content)
+            kept = keep(address, answer.content)
         with room(target):
             into.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(kept, target)
@@ -263,7 +251,7 @@ class Web:
         if status in (500, 502, 503, 504):
             raise _MayPass(f"answered {status}", retry)
         if status not in statuses:
-            raise self._failure(address, f"answered {_phrase(status)}{self._hint if status in (401, 403) else ''}")
+            raise self._failure(address, f"answered {phrase(status)}{self._hint if status in (401, 403) else ''}")
         declared = _number(response.headers.get("Content-Length", ""))
         if declared is not None and declared > limit:
             raise self._failure(address, f"would answer {declared:,} bytes; at most {limit:,} are taken")
@@ -278,7 +266,7 @@ class Web:
         """
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "", "gzip", "x-gzip"):
-            raise self._failure(address, f"answered in encoding {_shown(encoding)}, where gzip was asked for")
+            raise self._failure(address, f"answered in encoding {shown(encoding)}, where gzip was asked for")
         unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if "gzip" in encoding else None
         body, raw = bytearray(), 0
         while chunk := response.raw.read(_CHUNK, decode_content=False):
@@ -289,7 +277,7 @@ class Web:
             if unpack and unpack.unused_data:
                 raise _MayPass("answered a damaged body")
         if self._watch.expired:
-            raise self._failure(address, f"took more than {_duration(self.limits.total)}")
+            raise self._failure(address, f"took more than {duration(self.limits.total)}")
         if unpack and raw and not unpack.eof:
             raise _MayPass("broke off in the middle of its answer")
         return bytes(body)
@@ -323,7 +311,7 @@ class Web:
             host, _ = (parts.hostname or "").rstrip("."), parts.port
         except ValueError:
             raise self._failure(self.base, "points to a malformed address") from None
-        local = self._local and _is_loopback(host)
+        local = self._local and is_loopback(host)
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise self._failure(address, "is not asked: only https is")
         if parts.username or parts.password:
@@ -385,7 +373,7 @@ class Web:
             raise
         except (requests.RequestException, HTTPError, OSError, zlib.error) as error:
             if self._watch.expired:
-                raise self._failure(address, f"took more than {_duration(self.limits.total)}") from None
+                raise self._failure(address, f"took more than {duration(self.limits.total)}") from None
             reason = getattr(error.args[0] if error.args else None, "reason", None)
             if isinstance(reason, NameResolutionError):
                 raise self._failure(address, "is not found; is there a network?") from None
@@ -393,180 +381,13 @@ class Web:
                 raise self._failure(address, "offers no TLS connection that can be trusted") from None
             if isinstance(error, requests.exceptions.InvalidURL):
                 raise self._failure(self.base, "points to a malformed address") from None
-            passing = _MayPass(_what(error))
+            passing = _MayPass(cause(error))
             passing.address = address
             raise passing from None
 
     def _failure(self, address: str, what: str) -> EnvironmentMissing:
         host = urlsplit(address).netloc.rpartition("@")[2] if "://" in address else urlsplit(self.base).netloc
-        return EnvironmentMissing(f"{_shown(host, quotes=False)} {what}")
-
-
-def xml(content: bytes) -> Any:
-    """The root of an XML document; None if it is none, or has a document type.
-
-    Entities are defined in a document type: without one there is no bomb, no file of this machine and no other address to
-    read. None of what is fetched here ever has one.
-    """
-    with needed():
-        from lxml import etree
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False, dtd_validation=False
-    )
-    try:
-        root = etree.fromstring(content, parser)
-    except etree.LxmlError:
-        return None
-    return None if root.getroottree().docinfo.doctype else root
-
-
-def dig(value: Any, *path: str | int) -> Any:
-    """What lies at a path of keys and indices in a JSON value; None if the answer has another shape."""
-    for key in path:
-        try:
-            value = value[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return value
-
-
-def rows(value: Any) -> list[Any]:
-    """A JSON list; empty if it is something else."""
-    return value if isinstance(value, list) else []
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Connections that are looked at
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class _Watch:
-    """Looks at each connection: whom it reaches, and how long it takes."""
-
-    def __init__(self, admits: Callable[[str], bool]) -> None:
-        self.admits = admits
-        self.expired = False
-        self._socket: socket.socket | None = None
-
-    @contextmanager
-    def over(self, seconds: float) -> Iterator[None]:
-        """Cut the connection when the time is up, whatever is being waited for: a byte now and then resets a read timeout."""
-        self.expired, self._socket = False, None
-        timer = threading.Timer(seconds, self._cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _cut(self) -> None:
-        self.expired = True
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-    def connected(self, connection: socket.socket, host: str) -> None:
-        """Refuse a name that leads into a private network. The connection itself is asked: a second lookup could differ.
-
-        Raises:
-            EnvironmentMissing: it does; nothing was sent.
-        """
-        if not self.admits(connection.getpeername()[0]):
-            connection.close()
-            raise EnvironmentMissing(f"{_shown(host, quotes=False)} is not asked: it leads to no public address")
-
-    def sends(self, connection: socket.socket | None) -> None:
-        """A request goes out on this connection."""
-        self._socket = connection
-
-
-class _Guarded(HTTPAdapter):
-    """Makes connections that are looked at. Whom a proxy reaches is its own affair; how long it takes is ours."""
-
-    def __init__(self, watch: _Watch) -> None:
-        self._watch = watch
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._watch, look=True)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        manager: Any = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = _pools(self._watch, look=False)
-        return manager
-
-
-def _pools(watch: _Watch, *, look: bool) -> dict[str, Any]:
-    """urllib3's pools, of connections that the watch knows."""
-
-    class Watched(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            made = super()._new_conn()
-            if look:
-                watch.connected(made, self.host)
-            return made
-
-        def request(self, *args: Any, **kwargs: Any) -> None:
-            super().request(*args, **kwargs)
-            watch.sends(self.sock)
-
-    class Plain(HTTPConnectionPool):
-        ConnectionCls = Watched
-
-    class Secure(HTTPSConnectionPool):
-        ConnectionCls = type("WatchedTLS", (Watched, HTTPSConnection), {})
-
-    return {"http": Plain, "https": Secure}
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: to look for the next address, requests would read the whole body of this answer."""
-
-
-def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The cache of files
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _kept(known: Path) -> Path | None:
-    """The file that an address gave, if it is here and whole."""
-    with suppress(OSError, UnicodeDecodeError):
-        sha256 = known.read_text(encoding="ascii").strip()
-        file = cache() / "files" / f"{sha256}.pdf"
-        if len(sha256) == 64 and sha256.isalnum() and hashlib.sha256(file.read_bytes()).hexdigest() == sha256:
-            return file
-    return None
-
-
-def _keep(known: Path, content: bytes) -> Path:
-    sha256 = hashlib.sha256(content).hexdigest()
-    file = cache() / "files" / f"{sha256}.pdf"
-    with room(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        known.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, content)
-        write_text(known, sha256)
-    return file
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Words
-# ---------------------------------------------------------------------------------------------------------------------
+        return EnvironmentMissing(f"{shown(host, quotes=False)} {what}")
 
 
 def _number(text: str) -> int | None:
@@ -576,38 +397,3 @@ def _number(text: str) -> int | None:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
-
-
-def _shown(text: str, *, quotes: bool = True) -> str:
-    """What somebody else wrote, fit for a message: without query or password, printable, short."""
-    if "://" in text:
-        parts = urlsplit(text)
-        text = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    text = "".join(letter if letter.isprintable() else "?" for letter in text[:80])
-    return repr(text) if quotes else text
-
-
-def _phrase(status: int) -> str:
-    with suppress(ValueError):
-        return f"{status}, {HTTPStatus(status).phrase.lower()}"
-    return str(status)
-
-
-def _what(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "cannot be reached through the proxy"
-    if isinstance(error, (requests.exceptions.Timeout, ReadTimeoutError)) or "timed out" in str(error):
-        return "did not answer in time"
-    if isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError):
-        return "does not let us connect"
-    if isinstance(error, (requests.exceptions.ChunkedEncodingError, HTTPError)):
-        return "broke off in the middle of its answer"
-    if isinstance(error, zlib.error):
-        return "answered a damaged body"
-    return "closes the connection"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -172,7 +172,8 @@ class _Session:
             UsageError: arXiv does not understand the query.
             EnvironmentMissing: it is no feed.
         """
-        from lpk.core.evidence.web import Answer, xml
+        from lpk.core.evidence.answers import xml
+        from lpk.core.evidence.web import Answer
 
         answer = self._web.get(url, statuses=(200, 400), throttled=_throttled)
         root = xml(answer.content)

@@ -116,17 +116,19 @@ def _lines(pages: Sequence[dict[str, Any]]) -> Iterator[Line]:
     block = 0
     for number, page in enumerate(pages, 1):
         last = None
-        for of, x0, y0, x1, y1, upright, runs, words in page["lines"]:
+        for of, box, upright, runs, words in page["lines"]:
             block += of != last
             last = of
-            yield Line(
-                number,
-                block,
-                tuple(Run(text, size, bool(flags & BOLD), bool(flags & RAISED)) for text, size, flags in runs),
-                (x0, y0, x1, y1),
-                tuple(map(tuple, words)),
-                upright,
-            )
+            x0, y0, x1, y1 = _points(box)
+            styled = tuple(Run(text, size, bool(flags & BOLD), bool(flags & RAISED)) for text, size, flags in runs)
+            edges = _points(words)
+            places = tuple(zip(edges[::2], edges[1::2], strict=True))
+            yield Line(number, block, styled, (x0, y0, x1, y1), places, upright)
+
+
+def _points(hundredths: Iterable[int]) -> list[float]:
+    """Places come as hundredths of a point: whole numbers are written and read in half the time."""
+    return [each / 100 for each in hundredths]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -315,11 +317,17 @@ def _read(document: Any, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for page in document:
         # Text outside of the page is not seen by its readers, and is no evidence.
         text = page.get_textpage(flags=pymupdf.TEXT_MEDIABOX_CLIP | pymupdf.TEXT_PRESERVE_WHITESPACE)
-        words: dict[tuple[int, int], list[tuple[float, float]]] = {}
+        words: dict[tuple[int, int], list[int]] = {}
         for x0, _, x1, _, _, block, line, _ in text.extractWORDS():
-            words.setdefault((block, line), []).append((round(x0, 2), round(x1, 2)))
+            words.setdefault((block, line), []).extend((round(100 * x0), round(100 * x1)))
         lines = [
-            (block["number"], *(round(edge, 2) for edge in line["bbox"]), line["dir"][0] > 0.9, runs, words.get(at, []))
+            (
+                block["number"],
+                [round(100 * edge) for edge in line["bbox"]],
+                line["dir"][0] > 0.9,
+                runs,
+                words.get(at, []),
+            )
             for nth, block in enumerate(text.extractDICT()["blocks"])
             for number, line in enumerate(block.get("lines", ()))
             if (at := (nth, number)) and (runs := _runs(line["spans"]))
@@ -334,11 +342,11 @@ def _runs(spans: Sequence[dict[str, Any]]) -> list[tuple[str, float, int]]:
     """Spans of one style as one; a span that is only a space is of its neighbour's."""
     runs: list[tuple[str, float, int]] = []
     for span in spans:
-        text, size, flags = span["text"], round(span["size"], 1), span["flags"] & (BOLD | RAISED)
-        if runs and (not text.strip() or runs[-1][1:] == (size, flags)):
+        text, style = span["text"], (round(10 * span["size"]) / 10, span["flags"] & (BOLD | RAISED))
+        if runs and (runs[-1][1:] == style or not text.strip()):
             runs[-1] = (runs[-1][0] + text, *runs[-1][1:])
         else:
-            runs.append((text, size, flags))
+            runs.append((text, *style))
     if not any(text.strip() for text, _, _ in runs):
         return []
     main = max(runs, key=lambda run: len(run[0]))[1]
@@ -348,7 +356,7 @@ def _runs(spans: Sequence[dict[str, Any]]) -> list[tuple[str, float, int]]:
 
 def _unreadable(page: Any, lines: Sequence[Any]) -> bool:
     """A scan (an image over most of the page, and hardly a word), or letters that are known by their shapes only."""
-    text = "".join(run[0] for line in lines for run in line[6])
+    text = "".join(run[0] for *_, runs, _ in lines for run in runs)
     shown, unknown = len(text) - text.count(" "), len(_UNKNOWN.findall(text))
     if unknown > 0.3 * shown:
         return True

@@ -66,7 +66,7 @@ class SemanticScholar(Source[SemanticScholarOptions]):
         return tuple(self._versions([found])) if found else ()
 
     def _search(self, query: str) -> Iterator[object]:
-        from lpk.core.evidence.web import rows
+        from lpk.core.evidence.answers import rows
 
         params = {"query": query, "fields": _FIELDS} | ({"year": self.options.year} if self.options.year else {})
         offset, seen, limit = 0, 0, self.options.limit
@@ -87,7 +87,7 @@ class SemanticScholar(Source[SemanticScholarOptions]):
                 yield self._version(paper, name, title)
 
     def _version(self, paper: dict[str, Any], name: str, title: str) -> PaperVersion:
-        from lpk.core.evidence.web import dig, rows
+        from lpk.core.evidence.answers import dig, rows
 
         year, citations = paper.get("year"), paper.get("citationCount")
         return PaperVersion(
@@ -125,7 +125,7 @@ class SemanticScholar(Source[SemanticScholarOptions]):
 
 
 def _ids(paper: object) -> list[object]:
-    from lpk.core.evidence.web import dig
+    from lpk.core.evidence.answers import dig
 
     external = dig(paper, "externalIds")
     return [f"arxiv:{dig(external, 'ArXiv')}", dig(external, "DOI"), f"s2:{dig(paper, 'paperId') or ''}"]
