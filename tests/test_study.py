@@ -272,6 +272,20 @@ def test_the_plan_says_what_searches_cost_and_runs_nothing(folder: Path, lpk: Lp
     assert said["models"] == {"tiny": 8}
     assert 0 < said["searchers"]["greedy"]["layer_forwards"] < said["searchers"]["greedy"]["naive"]
     assert not (folder / "runs" / "planned").exists()
+    assert "in all about " in lpk("study", "planned.yaml", "--dry-run", cwd=folder).stdout
+
+
+def test_the_plan_of_searches_that_no_loss_steers_is_what_they_take(
+    done: tuple[Path, dict[str, Any]], folder: Path, lpk: Lpk
+) -> None:
+    """The scorer's pass included; and each mask is measured on 4 + 6 x 2 calibration, 5 text and 6 x 2 task sequences."""
+    planned = json.loads(lpk("study", "study.yaml", "--dry-run", "--json", cwd=folder).stdout)
+    cells = read_csv(done[0] / "cells.csv", Cell)
+    for name in ("one-shot", "single-loss"):
+        taken = sum(cell.layer_forwards for cell in cells if cell.searcher == name)
+        assert planned["searchers"][name]["layer_forwards"] == taken
+    kept = sum(8 - cell.budget for cell in cells)
+    assert planned["measuring"] == {"returned masks, at most": 33 * kept, "dense models, at most": 2 * 33 * 8}
 
 
 @pytest.mark.parametrize(

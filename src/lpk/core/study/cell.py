@@ -112,7 +112,7 @@ class Workbench:
             problem = replace(problem, scores=self._score(cell, parts, counted))
             passes = counted.passes
         outcome = self._drive(parts, problem, losses_of)
-        rows = items.sequences / len(items)
+        rows, passed = items.sequences / len(items), passes * len(items) * self.stack.layers
         (loss,) = self._exactly(cell, parts, items).losses([outcome.best.mask])
         found = Cell(
             model=cell.model,
@@ -128,8 +128,8 @@ class Workbench:
             calibration_loss=float(loss),
             masks=len(tally.masks),
             measurements=tally.cost.measurements,
-            layer_forwards=round(rows * (tally.cost.layer_forwards + passes * self.stack.layers)),
-            naive_layer_forwards=round(rows * (tally.cost.naive_layer_forwards + passes * self.stack.layers)),
+            layer_forwards=round(rows * (tally.cost.layer_forwards + passed)),
+            naive_layer_forwards=round(rows * (tally.cost.naive_layer_forwards + passed)),
             seconds=round(time.perf_counter() - begin, 2),
         )
         return found, list(_trials(cell, problem.budget, outcome))
