@@ -219,6 +219,30 @@ def test_a_dense_model_that_cannot_be_measured_is_reported(
     assert {measure.searcher for measure in read_csv(tmp_path / "measures.csv", Measure)} == {"one-shot"}
 
 
+def test_what_a_search_leaves_behind_is_kept_beside_its_cell(folder: Path, lpk: Lpk) -> None:
+    """The front of two objectives: of the masks tried none is better in both, and the two ends are the best in each."""
+    path = study(
+        folder, "front", remove=3, seeds=0, tasks=[],
+        objectives={"name": "mixture", "of": {"perplexity": 1, "kl": 1}, "as": "both"},
+        searchers=["one-shot", {"name": "pareto", "trials": 20, "startup": 8, "batch": 4}],
+    )  # fmt: skip
+    result = lpk("study", path.name, "--json", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["failed"] == []
+    (front,) = (folder / "runs" / "front" / "cells").glob("*-pareto-0-*/pareto.csv")
+    assert [there.name for there in front.parent.parent.iterdir() if there.is_dir()] == [front.parent.name]
+    with front.open(encoding="utf-8", newline="") as file:
+        masks = list(csv.DictReader(file))
+    points = [(float(row["part_1"]), float(row["part_2"])) for row in masks]
+    assert points == sorted(points)
+    assert [second for _, second in points] == sorted((second for _, second in points), reverse=True)
+    trials = {trial.removed: trial.loss for trial in read_csv(folder / "runs" / "front" / "trials.csv", Trial)}
+    assert all(
+        trials[tuple(map(int, row["removed"].split()))] == pytest.approx(sum(p))
+        for row, p in zip(masks, points, strict=True)
+    )
+
+
 @pytest.fixture(scope="module")
 def schema(lpk: Lpk) -> Draft202012Validator:
     said = json.loads(lpk("schema", "study").stdout)

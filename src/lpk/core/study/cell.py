@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch, LayerScores, Loss, Objective, Problem
 from lpk.core.errors import UsageError, blaming
+from lpk.core.files import room
 from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
 from lpk.core.pruning.calibration import Corpus
@@ -28,7 +31,7 @@ from lpk.core.pruning.parts import Parts, context, described
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import CalibrationRecipe
 from lpk.core.pruning.run import located
-from lpk.core.pruning.search import Outcome, Tally, check_scores, drive
+from lpk.core.pruning.search import LossesOf, Outcome, Tally, check_scores, drive
 from lpk.core.registry import Registry
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.tables import DENSE, Cell, Measure, Trial
@@ -88,8 +91,12 @@ class Workbench:
 
     # -- the search ---------------------------------------------------------------------------------------------------
 
-    def search(self, cell: CellRecipe) -> tuple[Cell, list[Trial]]:
+    def search(self, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial]]:
         """Run the cell's search.
+
+        Args:
+            cell: the cell.
+            workspace: a folder for what the searcher leaves behind; there only if it left something.
 
         Raises:
             LpkError: it cannot be done.
@@ -111,7 +118,7 @@ class Workbench:
             counted = _Counted(items, losses_of)
             problem = replace(problem, scores=self._score(cell, parts, counted))
             passes = counted.passes
-        outcome = self._drive(parts, problem, losses_of)
+        outcome = _drive(parts, replace(problem, workspace=workspace), losses_of)
         rows, passed = items.sequences / len(items), passes * len(items) * self.stack.layers
         (loss,) = self._exactly(cell, parts, items).losses([outcome.best.mask])
         found = Cell(
@@ -133,13 +140,6 @@ class Workbench:
             seconds=round(time.perf_counter() - begin, 2),
         )
         return found, list(_trials(cell, problem.budget, outcome))
-
-    def _drive(self, parts: Parts, problem: Problem, losses_of: Any) -> Outcome:
-        import tempfile
-        from pathlib import Path
-
-        with tempfile.TemporaryDirectory() as folder:
-            return drive(parts.searcher, replace(problem, workspace=Path(folder)), losses_of)
 
     def _score(self, cell: CellRecipe, parts: Parts, calibration: _Counted) -> LayerScores:
         import torch
@@ -316,6 +316,16 @@ class _Counted:
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
         return self._losses_of(masks, sequences)  # type: ignore[no-any-return]
+
+
+def _drive(parts: Parts, problem: Problem, losses_of: LossesOf) -> Outcome:
+    with room(problem.workspace):
+        problem.workspace.mkdir(exist_ok=True)
+        try:
+            return drive(parts.searcher, problem, losses_of)
+        finally:
+            with suppress(OSError):  # not empty: a Pareto front, an Optuna study
+                problem.workspace.rmdir()
 
 
 def _trials(cell: CellRecipe, budget: int, outcome: Outcome) -> Iterator[Trial]:

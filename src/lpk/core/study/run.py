@@ -169,7 +169,7 @@ def _do(task: _Task, bench: Any, progress: Progress) -> None:
         if isinstance(bench, LpkError):
             raise bench
         if not task.dense:
-            found, trials = bench.search(cell)
+            found, trials = bench.search(cell, task.file.with_suffix(""))
         mask = LayerMask(bench.stack.layers, found.removed if found else ())
         measures = list(bench.measures(cell, mask))
     except (LpkError, OSError) as error:
