@@ -169,6 +169,20 @@ def test_killed_or_done_by_several_processes_it_finds_the_same(
             assert (folder / found).read_bytes() == (out / found.name).read_bytes()
 
 
+def test_what_a_scorer_measures_counts_for_each_cell_that_uses_it(folder: Path, lpk: Lpk) -> None:
+    """The dense model and 8 layers left out, though made once: the answers' one layer on 4 sequences is all that differs."""
+    path = study(
+        folder, "scored", seeds=0, tasks=[], objectives="perplexity",
+        searchers={"name": "one-shot", "scorer": "loss-drop"},
+    )  # fmt: skip
+    result = lpk("study", path.name, "--json", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    two, three = read_csv(folder / "runs" / "scored" / "cells.csv", Cell)
+    assert (two.budget, two.masks, three.budget, three.masks) == (2, 10, 3, 10)
+    assert two.layer_forwards - three.layer_forwards == 4
+    assert two.measurements == three.measurements == 4 * 10
+
+
 def test_a_cell_that_fails_is_reported_and_the_rest_is_done(folder: Path, lpk: Lpk) -> None:
     path = study(
         folder, "failing", remove=2, seeds=0, tasks=[], objectives="perplexity",

@@ -73,7 +73,7 @@ class Workbench:
             CATALOG[spec.name].pull(progress)
         self.tokenizer = self.spec.tokenizer()
         self.stack = self._load(self.precision.dtype, self.precision.head)
-        self._scores: dict[tuple[Any, ...], LayerScores] = {}
+        self._scores: dict[tuple[Any, ...], tuple[LayerScores, _Looked]] = {}
         self._drawn: dict[tuple[Any, ...], Items] = {}
 
     @cached_property
@@ -108,16 +108,17 @@ class Workbench:
         evaluator = self._evaluator(parts.objective, parts.described["objective"], items, self.stack, beside)
         tally = Tally(len(items), items.tokens)
 
-        def losses_of(masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
-            tally.add(masks, sequences or len(items))
+        def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+            tally.add(masks, sequences)
             self.progress.advance(0, f"{len(tally.masks)} masks")
             return evaluator.losses(masks, sequences)
 
         passes = 0
         if parts.scorer is not None:
-            counted = _Counted(items, losses_of)
-            problem = replace(problem, scores=self._score(cell, parts, counted))
-            passes = counted.passes
+            scores, looked = self._score(cell, parts, _Looked(items, evaluator.losses))
+            problem, passes = replace(problem, scores=scores), looked.passes
+            for masks, sequences in looked.asked:
+                tally.add(masks, sequences)
         outcome = _drive(parts, replace(problem, workspace=workspace), losses_of)
         rows, passed = items.sequences / len(items), passes * len(items) * self.stack.layers
         (loss,) = self._exactly(cell, parts, items).losses([outcome.best.mask])
@@ -141,25 +142,19 @@ class Workbench:
         )
         return found, list(_trials(cell, problem.budget, outcome))
 
-    def _score(self, cell: CellRecipe, parts: Parts, calibration: _Counted) -> LayerScores:
+    def _score(self, cell: CellRecipe, parts: Parts, calibration: _Looked) -> tuple[LayerScores, _Looked]:
+        """The scores, made once, and what that looked at, which counts for each cell."""
         import torch
 
         assert parts.scorer is not None
         about = parts.described["scorer"]
-        # What is passed over is counted for each cell, though it is scored once.
         key = (repr(about), cell.objective, cell.seed)
         if key not in self._scores:
             with torch.inference_mode(), blaming(f"scorer {about['name']}"):
                 scores = parts.scorer.score(self.stack, calibration)
             check_scores(about["name"], scores, self.stack.layers)
-            self._scores[key] = scores
-            self._passes[key] = calibration.passes
-        calibration.passes = self._passes[key]
+            self._scores[key] = scores, calibration
         return self._scores[key]
-
-    @cached_property
-    def _passes(self) -> dict[tuple[Any, ...], int]:
-        return {}
 
     # -- what is measured of its answer -------------------------------------------------------------------------------
 
@@ -304,18 +299,25 @@ class Workbench:
         return {name: version(name) for name in ("lpk", "torch", "transformers")}
 
 
-class _Counted:
-    """A cell's items as a scorer sees them, counting how often they are passed over."""
+class _Looked:
+    """A cell's items as a scorer sees them.
 
-    def __init__(self, items: Items, losses_of: Any) -> None:
-        self.items, self.passes, self._losses_of = items, 0, losses_of
+    Attributes:
+        passes: how often it went over all of them.
+        asked: the masks whose losses it asked for, each time with on how many items.
+    """
+
+    def __init__(self, items: Items, measure: LossesOf) -> None:
+        self.items, self.passes, self._measure = items, 0, measure
+        self.asked: list[tuple[Sequence[LayerMask], int]] = []
 
     def batches(self) -> Iterator[Batch]:
         self.passes += 1
         return self.items.batches()
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
-        return self._losses_of(masks, sequences)  # type: ignore[no-any-return]
+        self.asked.append((masks, sequences or len(self.items)))
+        return self._measure(*self.asked[-1])
 
 
 def _drive(parts: Parts, problem: Problem, losses_of: LossesOf) -> Outcome:
