@@ -257,6 +257,28 @@ def test_what_a_search_leaves_behind_is_kept_beside_its_cell(folder: Path, lpk: 
     )
 
 
+def test_a_cell_that_memory_is_too_small_for_fails_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = Workbench.search
+
+    def full(bench: Workbench, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial]]:
+        if cell.searcher == "greedy":
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return search(bench, cell, workspace)
+
+    monkeypatch.setattr(Workbench, "search", full)
+    monkeypatch.chdir(folder)
+    path = study(
+        folder, "memory", remove=2, seeds=0, tasks=[], objectives="perplexity", searchers=["greedy", "one-shot"]
+    )
+    said = execute(StudyRecipe.read(path), installed(), tmp_path, Progress())
+    assert (said["cells"], len(said["failed"])) == (2, 1)
+    assert said["failed"][0].startswith("tiny, greedy, perplexity: memory ran out (CUDA out of memory.")
+    cells = {cell.searcher: cell.status for cell in read_csv(tmp_path / "cells.csv", Cell)}
+    assert cells == {"greedy": "failed", "one-shot": "done"}
+
+
 @pytest.fixture(scope="module")
 def schema(lpk: Lpk) -> Draft202012Validator:
     said = json.loads(lpk("schema", "study").stdout)

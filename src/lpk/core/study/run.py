@@ -137,7 +137,8 @@ def _bench(study: StudyRecipe, cell: CellRecipe, registry: Registry, memo: Any, 
     from lpk.core.study.cell import Workbench
 
     try:
-        return Workbench(study, cell, registry, memo, progress)
+        with enough():
+            return Workbench(study, cell, registry, memo, progress)
     except LpkError as error:
         return error
 
@@ -168,10 +169,11 @@ def _do(task: _Task, bench: Any, progress: Progress) -> None:
     try:
         if isinstance(bench, LpkError):
             raise bench
-        if not task.dense:
-            found, trials = bench.search(cell, task.file.with_suffix(""))
-        mask = LayerMask(bench.stack.layers, found.removed if found else ())
-        measures = list(bench.measures(cell, mask))
+        with enough():
+            if not task.dense:
+                found, trials = bench.search(cell, task.file.with_suffix(""))
+            mask = LayerMask(bench.stack.layers, found.removed if found else ())
+            measures = list(bench.measures(cell, mask))
     except (LpkError, OSError) as error:
         progress.note(f"{name} failed: {error}")
         found = _failed(cell, bench, error)
