@@ -9,13 +9,15 @@ needs: ``lpk`` must cost under 1.15 of it.
 
 from __future__ import annotations
 
+import argparse
+from functools import partial
 from math import pi
 from typing import Any
 
 import torch
 from common import arguments, extra_bytes, in_turns, report
 
-from lpk.core.contracts import Scorer
+from lpk.core.contracts import LayerScores, Scorer
 from lpk.core.pruning.items import Sequences
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.stack import LayerStack
@@ -26,6 +28,8 @@ SCORERS = {
     "angular, all tokens": ("angular", {"tokens": "all"}),
     "block influence": ("block-influence", {}),
 }
+#: What the baseline is compared with.
+TOKENS = {"last": "last token", "all": "all tokens"}
 
 
 class Baseline:
@@ -52,6 +56,23 @@ class Baseline:
         return [float(value) for value in sums / count]
 
 
+class Ours:
+    """All distances from one pass, by the plugins."""
+
+    def __init__(self, stack: LayerStack, sequences: Sequences) -> None:
+        self.stack, self.sequences = stack, sequences
+
+    def scores(self, name: str) -> LayerScores:
+        plugin, options = SCORERS[name]
+        scorer = installed().find("scorer", plugin).create(options)
+        assert isinstance(scorer, Scorer)
+        return scorer.score(self.stack, self.sequences)
+
+    def plain(self) -> None:
+        for batch in self.sequences.batches():
+            self.stack.model.base_model(batch.ids, use_cache=False)
+
+
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.set_defaults(rounds=3)
@@ -65,63 +86,50 @@ def main() -> None:
     vocabulary = stack.model.config.get_text_config().vocab_size
     ids = torch.randint(0, vocabulary, (given.sequences, given.length), generator=torch.Generator().manual_seed(0))
     sequences = Sequences("random", tuple(ids.int().numpy()))
-    baseline = Baseline(stack, sequences, given.most)
-    found: dict[str, Any] = {}
-
-    def scored(name: str) -> None:
-        plugin, options = SCORERS[name]
-        scorer = installed().find("scorer", plugin).create(options)
-        assert isinstance(scorer, Scorer)
-        found[name] = scorer.score(stack, sequences)
-
-    def plain() -> None:
-        for batch in sequences.batches():
-            stack.model.base_model(batch.ids, use_cache=False)
-
-    def one_pass_for_each_n(tokens: str) -> None:
-        found[tokens] = baseline.angular(tokens)
-
-    work = {"plain forward": plain, **{f"lpk: {name}": (lambda name=name: scored(name)) for name in SCORERS}}
-    baselines = {
-        f"one pass for each n to {given.most}: angular, {name}": (lambda tokens=tokens: one_pass_for_each_n(tokens))
-        for tokens, name in (("last", "last token"), ("all", "all tokens"))
-    }
     with torch.inference_mode():
-        # The baseline is long, and far away: once is enough.
-        seconds = {**in_turns(work, given.rounds), **in_turns(baselines, 1, warm_up=0)}
-        memory = {name: extra_bytes(run) for name, run in work.items()}
-        baseline.most = 1  # the next n holds no more
-        memory |= {
-            name: extra_bytes(lambda tokens=tokens: baseline.angular(tokens))
-            for name, tokens in zip(baselines, ("last", "all"), strict=True)
-        }
-    # Up to the last state: transformers' own last one has been through the final norm.
-    off = {
-        tokens: max(
-            abs(theirs - found[f"angular, {name}"].run(layer, n))
-            for n, of in enumerate(found[tokens], 1)
-            for layer, theirs in enumerate(of[:-1])
-        )
-        for tokens, name in (("last", "last token"), ("all", "all tokens"))
+        figures = measured(Ours(stack, sequences), Baseline(stack, sequences, given.most), given.rounds)
+    show({"model": given.model, "sequences": given.sequences, "length": given.length, **figures}, given)
+
+
+def measured(ours: Ours, theirs: Baseline, rounds: int) -> dict[str, Any]:
+    """Seconds and memory of each, and how far the two are apart."""
+    plain = {"plain forward": ours.plain}
+    work = {**plain, **{f"lpk: {name}": partial(ours.scores, name) for name in SCORERS}}
+    title = f"one pass for each n to {theirs.most}: angular, {{}}".format
+    baselines = {title(name): partial(theirs.angular, tokens) for tokens, name in TOKENS.items()}
+    # The baseline is long, and far away: once is enough.
+    seconds = {**in_turns(work, rounds), **in_turns(baselines, 1, warm_up=0)}
+    off = {tokens: _apart(theirs.angular(tokens), ours.scores(f"angular, {name}")) for tokens, name in TOKENS.items()}
+    theirs.most = 1  # the next n holds no more
+    forward = seconds["plain forward"]["cpu"]
+    return {
+        "seconds": seconds,
+        "extra_bytes": {name: extra_bytes(run) for name, run in {**work, **baselines}.items()},
+        "largest_difference": off,
+        "over_plain_forward": {name: taken["cpu"] / forward for name, taken in seconds.items()},
     }
-    figures = {
-        "model": given.model, "sequences": given.sequences, "length": given.length,
-        "seconds": seconds, "extra_bytes": memory, "largest_difference": off,
-        "over_plain_forward": {name: taken["cpu"] / seconds["plain forward"]["cpu"] for name, taken in seconds.items()},
-    }  # fmt: skip
+
+
+def _apart(theirs: list[list[float]], ours: LayerScores) -> float:
+    """The largest difference, but for the last state: transformers' own has been through the final norm."""
+    return max(abs(value - ours.run(layer, n)) for n, of in enumerate(theirs, 1) for layer, value in enumerate(of[:-1]))
+
+
+def show(figures: dict[str, Any], given: argparse.Namespace) -> None:
+    """One row for each way."""
     rows: list[list[Any]] = [
         [
             name,
             taken["cpu"],
             taken["best"],
-            f"{taken['cpu'] / seconds['plain forward']['cpu']:.2f}",
-            f"{memory[name] / 1e6:.0f}",
+            f"{figures['over_plain_forward'][name]:.2f}",
+            f"{figures['extra_bytes'][name] / 1e6:.0f}",
         ]
-        for name, taken in seconds.items()
+        for name, taken in figures["seconds"].items()
     ]
     title = (
         f"{given.model}, {given.sequences} x {given.length} tokens, {given.threads} thread(s); "
-        f"largest difference {max(off.values()):.1e}"
+        f"largest difference {max(figures['largest_difference'].values()):.1e}"
     )
     report(figures, title, ["", "CPU s", "s", "of a plain forward (CPU)", "extra MB"], rows, given.out)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -156,6 +157,23 @@ def test_evolution_keeps_its_parent_and_tries_nothing_twice() -> None:
     offspring = [mask for step, mask in enumerate(firsts) if mask not in firsts[:step]]
     assert len(offspring) >= 16 * 3
     assert all(len(mask) == BUDGET for mask in offspring)
+
+
+def test_published_stages_let_two_offspring_meet_the_parent_on_all_sequences() -> None:
+    """A look at a sixteenth, the two lowest of it and the parent on all; who wins is the next parent."""
+    losses = Losses(0.2)
+    outcome = search("evolutionary", losses, selection="stages", patience=4, initial=10, offspring=8)
+    steps = [list(batch) for _, batch in itertools.groupby(outcome.trials, lambda trial: trial.step)]
+    parents = list[LayerMask]()
+    for look, final, again in zip(steps[::3], steps[1::3], steps[2::3], strict=True):
+        assert {trial.sequences for trial in look} == {SEQUENCES // 16}
+        survivors = [trial.mask for trial in sorted(look, key=lambda trial: trial.loss)[:2]]
+        assert [trial.mask for trial in final] == [*parents[-1:], *survivors]
+        best = min(final, key=lambda trial: trial.loss)
+        assert (again[0].mask, again[0].sequences) == (best.mask, SEQUENCES)
+        parents.append(best.mask)
+    assert len(parents) > 4
+    assert parents[-1] == outcome.best.mask
 
 
 def test_evolution_finds_the_optimum_of_a_small_space() -> None:

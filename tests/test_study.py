@@ -169,6 +169,20 @@ def test_killed_or_done_by_several_processes_it_finds_the_same(
             assert (folder / found).read_bytes() == (out / found.name).read_bytes()
 
 
+def test_what_a_scorer_measures_counts_for_each_cell_that_uses_it(folder: Path, lpk: Lpk) -> None:
+    """The dense model and 8 layers left out, though made once: the answers' one layer on 4 sequences is all that differs."""
+    path = study(
+        folder, "scored", seeds=0, tasks=[], objectives="perplexity",
+        searchers={"name": "one-shot", "scorer": "loss-drop"},
+    )  # fmt: skip
+    result = lpk("study", path.name, "--json", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    two, three = read_csv(folder / "runs" / "scored" / "cells.csv", Cell)
+    assert (two.budget, two.masks, three.budget, three.masks) == (2, 10, 3, 10)
+    assert two.layer_forwards - three.layer_forwards == 4
+    assert two.measurements == three.measurements == 4 * 10
+
+
 def test_a_cell_that_fails_is_reported_and_the_rest_is_done(folder: Path, lpk: Lpk) -> None:
     path = study(
         folder, "failing", remove=2, seeds=0, tasks=[], objectives="perplexity",
@@ -217,6 +231,52 @@ def test_a_dense_model_that_cannot_be_measured_is_reported(
     said = execute(StudyRecipe.read(path), installed(), tmp_path, Progress())
     assert (said["cells"], said["failed"]) == (1, ["tiny, dense: no space left"])
     assert {measure.searcher for measure in read_csv(tmp_path / "measures.csv", Measure)} == {"one-shot"}
+
+
+def test_what_a_search_leaves_behind_is_kept_beside_its_cell(folder: Path, lpk: Lpk) -> None:
+    """The front of two objectives: of the masks tried none is better in both, and the two ends are the best in each."""
+    path = study(
+        folder, "front", remove=3, seeds=0, tasks=[],
+        objectives={"name": "mixture", "of": {"perplexity": 1, "kl": 1}, "as": "both"},
+        searchers=["one-shot", {"name": "pareto", "trials": 20, "startup": 8, "batch": 4}],
+    )  # fmt: skip
+    result = lpk("study", path.name, "--json", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["failed"] == []
+    (front,) = (folder / "runs" / "front" / "cells").glob("*-pareto-0-*/pareto.csv")
+    assert [there.name for there in front.parent.parent.iterdir() if there.is_dir()] == [front.parent.name]
+    with front.open(encoding="utf-8", newline="") as file:
+        masks = list(csv.DictReader(file))
+    points = [(float(row["part_1"]), float(row["part_2"])) for row in masks]
+    assert points == sorted(points)
+    assert [second for _, second in points] == sorted((second for _, second in points), reverse=True)
+    trials = {trial.removed: trial.loss for trial in read_csv(folder / "runs" / "front" / "trials.csv", Trial)}
+    assert all(
+        trials[tuple(map(int, row["removed"].split()))] == pytest.approx(sum(p))
+        for row, p in zip(masks, points, strict=True)
+    )
+
+
+def test_a_cell_that_memory_is_too_small_for_fails_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = Workbench.search
+
+    def full(bench: Workbench, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial]]:
+        if cell.searcher == "greedy":
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return search(bench, cell, workspace)
+
+    monkeypatch.setattr(Workbench, "search", full)
+    monkeypatch.chdir(folder)
+    path = study(
+        folder, "memory", remove=2, seeds=0, tasks=[], objectives="perplexity", searchers=["greedy", "one-shot"]
+    )
+    said = execute(StudyRecipe.read(path), installed(), tmp_path, Progress())
+    assert (said["cells"], len(said["failed"])) == (2, 1)
+    assert said["failed"][0].startswith("tiny, greedy, perplexity: memory ran out (CUDA out of memory.")
+    cells = {cell.searcher: cell.status for cell in read_csv(tmp_path / "cells.csv", Cell)}
+    assert cells == {"greedy": "failed", "one-shot": "done"}
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +332,20 @@ def test_the_plan_says_what_searches_cost_and_runs_nothing(folder: Path, lpk: Lp
     assert said["models"] == {"tiny": 8}
     assert 0 < said["searchers"]["greedy"]["layer_forwards"] < said["searchers"]["greedy"]["naive"]
     assert not (folder / "runs" / "planned").exists()
+    assert "in all about " in lpk("study", "planned.yaml", "--dry-run", cwd=folder).stdout
+
+
+def test_the_plan_of_searches_that_no_loss_steers_is_what_they_take(
+    done: tuple[Path, dict[str, Any]], folder: Path, lpk: Lpk
+) -> None:
+    """The scorer's pass included; and each mask is measured on 4 + 6 x 2 calibration, 5 text and 6 x 2 task sequences."""
+    planned = json.loads(lpk("study", "study.yaml", "--dry-run", "--json", cwd=folder).stdout)
+    cells = read_csv(done[0] / "cells.csv", Cell)
+    for name in ("one-shot", "single-loss"):
+        taken = sum(cell.layer_forwards for cell in cells if cell.searcher == name)
+        assert planned["searchers"][name]["layer_forwards"] == taken
+    kept = sum(8 - cell.budget for cell in cells)
+    assert planned["measuring"] == {"returned masks, at most": 33 * kept, "dense models, at most": 2 * 33 * 8}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from lpk.core.study import figures, report
 from lpk.core.study.report.charts import MARKERS, Axis
 from lpk.core.study.report.numbers import number
 from lpk.core.study.report.page import render
+from lpk.core.study.report.tables import tables
 from lpk.core.study.report.words import no_difference, summary
 from lpk.core.study.statistics import analyse, outcomes
 from lpk.core.study.tables import Cell, Measure, Trial
@@ -113,12 +114,27 @@ def test_each_figures_table_is_what_the_cells_say(folder) -> None:
     ]
     overlap = {row["differs"]: float(row["jaccard"]) for row in tables["overlap"] if row["model"] == "made-up-a"}
     assert overlap.pop("draw only") == pytest.approx(fmean(pairs))
-    assert list(overlap) == ["searcher only", "objective only", "objective and searcher", "drawn at random"]
+    assert list(overlap) == [
+        *("searcher only", "objective only", "draw and searcher", "objective and searcher", "drawn at random")
+    ]
     whole: dict[tuple[str, str], float] = Counter()
     for row in tables["variance"]:
         whole[row["model"], row["outcome"]] += float(row["share"])
     assert len(whole) == 2 * 4
     assert list(whole.values()) == pytest.approx([1] * 8)
+
+
+def test_a_mask_is_shown_under_everything_it_was_measured_by() -> None:
+    """The other objective's loss too, which its own cell does not have."""
+    cells, measures, _ = made_up_study.tables(budgets=(5,))
+    name = ("made-up-a", "perplexity", "greedy", 5, 0)
+    loss = Measure(*name, "task-margin", "calibration", -1.25, None, 8)
+    shown = tables(analyse(cells, measures, []), [*measures, loss], outcomes(cells, measures))[1]
+    place = [heading for heading, _ in shown["columns"]].index("task-margin, calibration")
+    of = {(row[0][0], row[2][0], row[3][0], row[1][0], row[4][0]): row[place][1] for row in shown["rows"]}
+    assert len(of) == sum(cell.status == "done" for cell in cells)
+    assert of.pop((*name[:3], "5", "0")) == -1.25
+    assert set(of.values()) == {None}
 
 
 def test_the_same_tables_give_the_same_bytes(folder, tmp_path) -> None:

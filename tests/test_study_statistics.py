@@ -250,8 +250,18 @@ def test_masks_of_an_objective_alone() -> None:
     (row,) = study.overlap(study.outcomes(cells, []), lambda one: 10)
     assert (row["within"], row["across"], row["difference"], row["interval"]) == (1, 0, 1, (1, 1))
     assert row["p"] == row["smallest_p"] == 2 / 2**6
-    assert row["changed"] == {"searcher": 1, "objective": 0, "draw": None}
+    assert row["changed"] == {"searcher": 1, "objective": 0, "draw": None, "draw and searcher": None}
     assert row["random"] == pytest.approx(inference.random_jaccard(10, 2))
+
+
+def test_masks_that_only_the_data_decide_are_no_more_alike_within_an_objective() -> None:
+    """A mask for each objective and draw: within one draw all are the same, over two draws as far apart as two objectives."""
+    masks = {("kl", 0): (1, 2), ("kl", 1): (3, 4), ("perplexity", 0): (5, 6), ("perplexity", 1): (7, 8)}
+    cells = [cell(s, o, seed=seed, removed=mask) for s in SEARCHERS[:4] for (o, seed), mask in masks.items()]
+    (row,) = study.overlap(study.outcomes(cells, []), lambda one: 10)
+    assert (row["within"], row["across"], row["verdict"]) == (1, 0, "significant")
+    assert row["changed"]["draw and searcher"] == row["across"] == 0
+    assert row["pairs"]["draw and searcher"] == 2 * 4 * 3
 
 
 def test_masks_of_a_searcher_alone() -> None:

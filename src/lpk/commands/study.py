@@ -44,8 +44,9 @@ def study(
     STUDY is a YAML file: models, objectives, searchers, budgets, seeds; lpk schema study prints all that it may say. The
     same command again goes on where a stopped one was.
     """
+    from lpk.core.study.plan import plan
     from lpk.core.study.recipe import StudyRecipe
-    from lpk.core.study.run import execute, plan
+    from lpk.core.study.run import execute
 
     registry, wanted = installed(), StudyRecipe.read(study)
     planned = plan(wanted, registry) if not helping else {}
@@ -60,8 +61,7 @@ def study(
     quieten_libraries()
     with progress(quiet) as shown:
         if planned:
-            searched = sum(row["layer_forwards"] for row in planned["searchers"].values())
-            shown.stage(f"{planned['cells']} searches, about {searched:,} layer-forwards if nothing is known yet")
+            shown.stage(f"{planned['cells']} searches, {_cost(planned)}")
         done = execute(wanted, registry, out, shown, store, jobs=jobs, again=again, report=not helping)
     if not helping:
         click.echo(json.dumps(done, indent=2) if as_json else _summary(done))
@@ -85,6 +85,18 @@ def _show(planned: dict[str, Any]) -> None:
     rows.append(["all", *(f"{value:,}" for value in total)])
     click.echo(", ".join(f"{name}: {layers} layers" for name, layers in planned["models"].items()))
     table(["SEARCHER", "CELLS", "MASKS", "LAYER-FORWARDS", "WITHOUT SHARING"], rows)
+    for name, count in planned["measuring"].items():
+        click.echo(f"measuring {name}: {count:,} layer-forwards")
+    click.echo(f"in all {_cost(planned)}")
+
+
+def _cost(planned: dict[str, Any]) -> str:
+    """The whole of it in words."""
+    searched = sum(row["layer_forwards"] for row in planned["searchers"].values())
+    whole = searched + sum(planned["measuring"].values())
+    unknown = sum(row["unknown"] for row in planned["searchers"].values())
+    also = f", and what {unknown} of the searches take, which cannot be told" if unknown else ""
+    return f"about {whole:,} layer-forwards if nothing is known yet{also}"
 
 
 def _summary(done: dict[str, Any]) -> str:

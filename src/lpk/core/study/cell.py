@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch, LayerScores, Loss, Objective, Problem
 from lpk.core.errors import UsageError, blaming
+from lpk.core.files import room
 from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
 from lpk.core.pruning.calibration import Corpus
@@ -28,7 +31,7 @@ from lpk.core.pruning.parts import Parts, context, described
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import CalibrationRecipe
 from lpk.core.pruning.run import located
-from lpk.core.pruning.search import Outcome, Tally, check_scores, drive
+from lpk.core.pruning.search import LossesOf, Outcome, Tally, check_scores, drive
 from lpk.core.registry import Registry
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.tables import DENSE, Cell, Measure, Trial
@@ -70,7 +73,7 @@ class Workbench:
             CATALOG[spec.name].pull(progress)
         self.tokenizer = self.spec.tokenizer()
         self.stack = self._load(self.precision.dtype, self.precision.head)
-        self._scores: dict[tuple[Any, ...], LayerScores] = {}
+        self._scores: dict[tuple[Any, ...], tuple[LayerScores, _Looked]] = {}
         self._drawn: dict[tuple[Any, ...], Items] = {}
 
     @cached_property
@@ -88,8 +91,12 @@ class Workbench:
 
     # -- the search ---------------------------------------------------------------------------------------------------
 
-    def search(self, cell: CellRecipe) -> tuple[Cell, list[Trial]]:
+    def search(self, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial]]:
         """Run the cell's search.
+
+        Args:
+            cell: the cell.
+            workspace: a folder for what the searcher leaves behind; there only if it left something.
 
         Raises:
             LpkError: it cannot be done.
@@ -101,18 +108,19 @@ class Workbench:
         evaluator = self._evaluator(parts.objective, parts.described["objective"], items, self.stack, beside)
         tally = Tally()
 
-        def losses_of(masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
-            tally.add(masks, sequences or len(items))
+        def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+            tally.add(masks, sequences)
             self.progress.advance(0, f"{len(tally.masks)} masks")
             return evaluator.losses(masks, sequences)
 
         passes = 0
         if parts.scorer is not None:
-            counted = _Counted(items, losses_of)
-            problem = replace(problem, scores=self._score(cell, parts, counted))
-            passes = counted.passes
-        outcome = self._drive(parts, problem, losses_of)
-        rows = items.sequences / len(items)
+            scores, looked = self._score(cell, parts, _Looked(items, evaluator.losses))
+            problem, passes = replace(problem, scores=scores), looked.passes
+            for masks, sequences in looked.asked:
+                tally.add(masks, sequences)
+        outcome = _drive(parts, replace(problem, workspace=workspace), losses_of)
+        rows, passed = items.sequences / len(items), passes * len(items) * self.stack.layers
         (loss,) = self._exactly(cell, parts, items).losses([outcome.best.mask])
         found = Cell(
             model=cell.model,
@@ -128,38 +136,25 @@ class Workbench:
             calibration_loss=float(loss),
             masks=len(tally.masks),
             measurements=tally.cost.measurements,
-            layer_forwards=round(rows * (tally.cost.layer_forwards + passes * self.stack.layers)),
-            naive_layer_forwards=round(rows * (tally.cost.naive_layer_forwards + passes * self.stack.layers)),
+            layer_forwards=round(rows * (tally.cost.layer_forwards + passed)),
+            naive_layer_forwards=round(rows * (tally.cost.naive_layer_forwards + passed)),
             seconds=round(time.perf_counter() - begin, 2),
         )
         return found, list(_trials(cell, problem.budget, outcome))
 
-    def _drive(self, parts: Parts, problem: Problem, losses_of: Any) -> Outcome:
-        import tempfile
-        from pathlib import Path
-
-        with tempfile.TemporaryDirectory() as folder:
-            return drive(parts.searcher, replace(problem, workspace=Path(folder)), losses_of)
-
-    def _score(self, cell: CellRecipe, parts: Parts, calibration: _Counted) -> LayerScores:
+    def _score(self, cell: CellRecipe, parts: Parts, calibration: _Looked) -> tuple[LayerScores, _Looked]:
+        """The scores, made once, and what that looked at, which counts for each cell."""
         import torch
 
         assert parts.scorer is not None
         about = parts.described["scorer"]
-        # What is passed over is counted for each cell, though it is scored once.
         key = (repr(about), cell.objective, cell.seed)
         if key not in self._scores:
             with torch.inference_mode(), blaming(f"scorer {about['name']}"):
                 scores = parts.scorer.score(self.stack, calibration)
             check_scores(about["name"], scores, self.stack.layers)
-            self._scores[key] = scores
-            self._passes[key] = calibration.passes
-        calibration.passes = self._passes[key]
+            self._scores[key] = scores, calibration
         return self._scores[key]
-
-    @cached_property
-    def _passes(self) -> dict[tuple[Any, ...], int]:
-        return {}
 
     # -- what is measured of its answer -------------------------------------------------------------------------------
 
@@ -304,18 +299,35 @@ class Workbench:
         return {name: version(name) for name in ("lpk", "torch", "transformers")}
 
 
-class _Counted:
-    """A cell's items as a scorer sees them, counting how often they are passed over."""
+class _Looked:
+    """A cell's items as a scorer sees them.
 
-    def __init__(self, items: Items, losses_of: Any) -> None:
-        self.items, self.passes, self._losses_of = items, 0, losses_of
+    Attributes:
+        passes: how often it went over all of them.
+        asked: the masks whose losses it asked for, each time with on how many items.
+    """
+
+    def __init__(self, items: Items, measure: LossesOf) -> None:
+        self.items, self.passes, self._measure = items, 0, measure
+        self.asked: list[tuple[Sequence[LayerMask], int]] = []
 
     def batches(self) -> Iterator[Batch]:
         self.passes += 1
         return self.items.batches()
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
-        return self._losses_of(masks, sequences)  # type: ignore[no-any-return]
+        self.asked.append((masks, sequences or len(self.items)))
+        return self._measure(*self.asked[-1])
+
+
+def _drive(parts: Parts, problem: Problem, losses_of: LossesOf) -> Outcome:
+    with room(problem.workspace):
+        problem.workspace.mkdir(exist_ok=True)
+        try:
+            return drive(parts.searcher, problem, losses_of)
+        finally:
+            with suppress(OSError):  # not empty: a Pareto front, an Optuna study
+                problem.workspace.rmdir()
 
 
 def _trials(cell: CellRecipe, budget: int, outcome: Outcome) -> Iterator[Trial]:

@@ -87,6 +87,7 @@ def overlap_bars(panel: Found) -> list[tuple[str, float | None]]:
         ("draw only", panel["changed"]["draw"]),
         ("searcher only", panel["changed"]["searcher"]),
         ("objective only", panel["changed"]["objective"]),
+        ("draw and searcher", panel["changed"]["draw and searcher"]),
         ("objective and searcher", panel["across"]),
     ]
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,47 +28,6 @@ from lpk.core.pruning.mask import LayerMask
 from lpk.core.registry import Registry
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.tables import DENSE, Cell, Measure, Trial, write_csv, write_parquet
-
-#: Seconds that forecasting one cell's search may take.
-PATIENCE = 10.0
-
-
-def plan(study: StudyRecipe, registry: Registry) -> dict[str, Any]:
-    """What a study would do and cost, if nothing were known: layer-forwards of every search, and of measuring masks.
-
-    Raises:
-        LpkError: the study would be refused.
-    """
-    from lpk.core.pruning.calibration import Corpus
-    from lpk.core.pruning.run import located
-    from lpk.core.pruning.search import forecast, made_up_scores
-
-    cells, corpora, layers = study.cells(registry), dict[Any, Corpus](), dict[str, int]()
-    rows: dict[str, dict[str, Any]] = {}
-    for cell in cells:
-        if cell.model not in layers:
-            layers[cell.model] = located(cell.recipe).layer_count()
-        parts, asked = cell.parts(registry), cell.recipe.calibration
-        if asked not in corpora:
-            corpora[asked] = Corpus.read(asked.source, asked.field)
-        corpora[asked].check(parts.objective.items)
-        count, _ = corpora[asked].size(asked.sequences, asked.length)
-        options = corpora[asked].options(parts.objective.items)
-        problem = cell.recipe.problem(layers[cell.model])
-        scores = made_up_scores(problem.layers) if parts.scorer else None
-        row = rows.setdefault(cell.searcher, {"cells": 0, "masks": 0, "layer_forwards": 0, "naive": 0, "unknown": 0})
-        row["cells"] += 1
-        try:
-            found = forecast(parts.searcher, replace(problem, scores=scores, sequences=count), PATIENCE)
-        except LpkError:  # a search that made-up scores do not suit
-            found = None
-        if found is None:
-            row["unknown"] += 1
-            continue
-        row["masks"] += len(found.masks)
-        row["layer_forwards"] += options * found.cost.layer_forwards
-        row["naive"] += options * found.cost.naive_layer_forwards
-    return {"cells": len(cells), "models": layers, "searchers": rows}
 
 
 def execute(
@@ -178,7 +137,8 @@ def _bench(study: StudyRecipe, cell: CellRecipe, registry: Registry, memo: Any, 
     from lpk.core.study.cell import Workbench
 
     try:
-        return Workbench(study, cell, registry, memo, progress)
+        with enough():
+            return Workbench(study, cell, registry, memo, progress)
     except LpkError as error:
         return error
 
@@ -209,10 +169,11 @@ def _do(task: _Task, bench: Any, progress: Progress) -> None:
     try:
         if isinstance(bench, LpkError):
             raise bench
-        if not task.dense:
-            found, trials = bench.search(cell)
-        mask = LayerMask(bench.stack.layers, found.removed if found else ())
-        measures = list(bench.measures(cell, mask))
+        with enough():
+            if not task.dense:
+                found, trials = bench.search(cell, task.file.with_suffix(""))
+            mask = LayerMask(bench.stack.layers, found.removed if found else ())
+            measures = list(bench.measures(cell, mask))
     except (LpkError, OSError) as error:
         progress.note(f"{name} failed: {error}")
         found = _failed(cell, bench, error)

@@ -3,24 +3,51 @@
     LR_l = 1 - (BI_l - min BI) / (max BI - min BI),  BI_l the block influence; 1 is the most redundant layer
 
 A scorer's lowest goes first, so the score is 1 - LR_l: block influence from 0 to 1, which ranks layers as
-``block-influence`` does. What it adds is a common scale: :func:`slices` makes of LR how much of each layer to slice off,
-at the same mean for every model.
+``block-influence`` does. What it adds is a common scale. The paper removes no layer; it makes of LR what to slice off each,
+at the same mean whatever the model. With ``mean_cut`` the score is the share of a layer that this leaves, so that a run's
+``scores.json`` is the allocation: 1 - :func:`slices`, in the same order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pydantic import Field, model_validator
+
 from lpk import hookimpl
 from lpk.core.contracts import Calibration, Component, LayerScores, Options, Scorer, Stack
+from lpk.core.errors import UsageError
 
 
-class LayerRedundancy(Scorer[Options]):
+class LayerRedundancyOptions(Options):
+    mean_cut: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="score what is left of each layer when this share of them all is sliced off; 0: 1 - LR",
+    )
+    amount: float = Field(
+        0.0, ge=0, lt=1, description="how far slices follow redundancy, mean_cut at most; 0 for as far as mean_cut"
+    )
+
+    @model_validator(mode="after")
+    def _amount_within_cut(self) -> LayerRedundancyOptions:
+        if self.amount > self.mean_cut:
+            raise ValueError(f"amount is {self.amount:g}; wanted at most mean_cut, {self.mean_cut:g}")
+        return self
+
+
+class LayerRedundancy(Scorer[LayerRedundancyOptions]):
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
         from lpk.core.pruning.similarity import mean_cosines
 
         influence = (1 - mean_cosines(stack, calibration).diagonal(1)).tolist()
-        return LayerScores(tuple(1 - value for value in redundancy(influence)))
+        sliced, cut = redundancy(influence), self.options.mean_cut
+        if cut:
+            sliced = slices(sliced, cut, self.options.amount or cut)
+            if max(sliced) > 1:
+                raise UsageError(f"scorer 'lr-score': a layer would lose {max(sliced):.0%} of itself; a lower amount")
+        return LayerScores(tuple(1 - value for value in sliced))
 
 
 def redundancy(influence: Sequence[float]) -> list[float]:
@@ -48,4 +75,5 @@ def lpk_scorers() -> Iterable[Component]:
         "Block influence on a scale from 0, the most redundant layer, to 1",
         f"{__name__}:LayerRedundancy",
         reference="https://arxiv.org/abs/2411.03513",
+        options=LayerRedundancyOptions,
     )

@@ -1,26 +1,36 @@
 """Evolution by level switches (Sieberling et al. 2024, "EvoPress"): one parent, many offspring, the best goes on.
 
 An offspring is its parent with a few layers switched: one put back for each one removed, so the budget stays. The paper
-draws them uniformly, starts from the best of 64 random masks, and selects in stages, on 1/16 of the tokens and then on
-all. Here a scorer's best layers are the first parent and layers are drawn by their rank in its order, no mask is tried
-twice, and the stages are a race. ``confidence=1`` measures every offspring in full.
+draws them uniformly, starts from the best of 64 random masks, and selects in stages: on 1/16 of the tokens, which two
+offspring survive, and then on all, with the parent. Here a scorer's best layers are the first parent and layers are
+drawn by their rank in its order, no mask is tried twice, and ``selection=race`` takes the stages' place: offspring are
+stopped when they are shown to be worse, not when their number is too high. With ``scorer: none``,
+``selection=stages`` and ``patience`` at the number of generations it is the paper's; but its stages draw new text each time,
+and here they look at the same. ``confidence=1`` measures every offspring in full.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Sequence
 from random import Random
+from typing import Literal
 
 from pydantic import Field
 
 from lpk import hookimpl
-from lpk.core.contracts import Component, Problem, Search, Searcher
+from lpk.core.contracts import Component, Loss, Probe, Problem, Search, Searcher
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.proposals import drawn, swapped
 from lpk.core.pruning.racing import Racing
 
+#: Of the sequences, what the published first stage looks at (2,048 of 32,768 tokens), and how many offspring survive it.
+STAGE, SURVIVORS = 16, 2
+
 
 class EvolutionaryOptions(Racing):
+    selection: Literal["race", "stages"] = Field(
+        "race", description="how offspring are chosen among: by a race, or in the two published stages"
+    )
     confidence: float = Field(
         0.9, gt=0.5, le=1, description="stop an offspring early once it is worse with this probability; 1 never does"
     )
@@ -39,7 +49,7 @@ class Evolutionary(Searcher[EvolutionaryOptions]):
     def search(self, problem: Problem) -> Search:
         options, random = self.options, problem.random()
         generations = options.generations or int(problem.budget * (problem.layers - problem.budget) / 1.5)
-        (parent, _), *_ = yield from options.race(problem, self._first(problem, random))
+        parent = yield from self._select(problem, [], self._first(problem, random))
         (loss,) = yield [parent]
         tried, waited = {parent}, 0
         for _ in range(generations):
@@ -47,7 +57,7 @@ class Evolutionary(Searcher[EvolutionaryOptions]):
             if waited == options.patience or not offspring:
                 return
             tried.update(offspring)
-            (best, _), *_ = yield from options.race(problem, [parent, *offspring])
+            best = yield from self._select(problem, [parent], offspring)
             (its_loss,) = yield [best]  # the race may have ended before all sequences
             waited += 1
             if its_loss < loss:
@@ -57,6 +67,19 @@ class Evolutionary(Searcher[EvolutionaryOptions]):
         if problem.scores:
             return [problem.lowest(problem.scores.layers)]
         return list(dict.fromkeys(drawn(problem, random) for _ in range(self.options.initial)))
+
+    def _select(
+        self, problem: Problem, parents: Sequence[LayerMask], offspring: Sequence[LayerMask]
+    ) -> Generator[Sequence[LayerMask] | Probe, Sequence[Loss], LayerMask]:
+        """The best of them all; in stages the parents join the last one only."""
+        if self.options.selection == "stages":
+            losses = yield Probe(offspring, max(1, problem.sequences // STAGE))
+            places = sorted(range(len(offspring)), key=lambda place: losses[place])
+            finalists = [*parents, *(offspring[place] for place in places[:SURVIVORS])]
+            losses = yield finalists
+            return finalists[losses.index(min(losses))]
+        (best, _), *_ = yield from self.options.race(problem, [*parents, *offspring])
+        return best
 
     def _offspring(self, problem: Problem, parent: LayerMask, tried: set[LayerMask], random: Random) -> list[LayerMask]:
         """New masks a few switches from the parent; fewer where hardly any are left."""

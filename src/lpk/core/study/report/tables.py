@@ -9,7 +9,7 @@ from typing import Any
 from lpk.core.pruning.mask import ranges
 from lpk.core.study.report.numbers import UNKNOWN, interval, number, p_text, percent, short
 from lpk.core.study.statistics import BASELINE, Found, Outcome
-from lpk.core.study.statistics.outcomes import NAMES
+from lpk.core.study.statistics.outcomes import NAMES, by, key
 from lpk.core.study.tables import DENSE, Measure
 
 #: A column: its heading, the value of a row, and how it is shown (numbers are sorted as such and set to the right).
@@ -21,6 +21,7 @@ def tables(found: Found, measures: Sequence[Measure], every: Sequence[Outcome]) 
     """All that have rows, in the page's order."""
     whole = [
         _cells(found, every),
+        _measures(measures),
         _dense(measures),
         _ranks(found),
         _spread(found),
@@ -61,6 +62,23 @@ def _cells(found: Found, every: Sequence[Outcome]) -> Table:
         _number("perplexity"),
         _number("accuracy", "accuracy (%)"),
         _number("error", "standard error"),
+    )
+
+
+def _measures(measures: Sequence[Measure]) -> Table:
+    """Each mask under everything it was measured by, the other objectives' calibration losses too."""
+    asked = dict.fromkeys(_asked(measure) for measure in measures)
+    rows = [
+        dict(zip(NAMES, name, strict=True)) | {_asked(each): each.value for each in own}
+        for name, own in by((measure for measure in measures if measure.searcher != DENSE), key).items()
+    ]
+    return _table(
+        "What each mask is worth",
+        rows,
+        *_SETTING,
+        _text("searcher"),
+        _number("seed", "draw", str),
+        *(_measured(name) for name in asked),
     )
 
 
@@ -120,7 +138,7 @@ def _overlap(found: Found) -> Table:
         _number("difference"),
         _interval(),
         *_TEST,
-        *(_changed(name) for name in ("searcher", "objective", "draw")),
+        *(_changed(name) for name in ("searcher", "objective", "draw", "draw and searcher")),
         _number("random", "random masks"),
     )
 
@@ -205,6 +223,15 @@ def _number(key: str, heading: str = "", show: Callable[[Any], str] = number) ->
 
 def _interval(show: Callable[[float], str] = short) -> Column:
     return "95% interval", lambda row: interval(row["interval"], show) or None, None
+
+
+def _asked(measure: Measure) -> str:
+    return f"{measure.measure}, {measure.kind}"
+
+
+def _measured(name: str) -> Column:
+    """A dash where it was not measured."""
+    return name, lambda row: row.get(name), number
 
 
 def _variance(over: str, kind: str) -> Column:

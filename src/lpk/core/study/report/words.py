@@ -40,15 +40,22 @@ def _say_masks(found: Found, every: Sequence[Outcome]) -> Found:
         why = "no model, budget and draw has pairs of searchers both within one objective and across two"
         return _nothing(question, _same(every, "objective", "searcher") or why)
     lines = [
-        f"{row['model']}, {row['budget']} removed: two masks share {short(row['within'])} within an objective, "
+        f"{row['model']}, {row['budget']} removed: two masks share {short(row['within'])} within an objective"
+        f"{_other_draw(row)}, "
         f"{short(row['across'])} across objectives, {short(row['random'])} at random; difference "
         f"{short(row['difference'])}{_between(row['interval'])}, {_test(row)}."
         for row in rows
     ]
-    lead = f"Masks of one objective are significantly more alike than masks of two in {_count(rows)} groups of model and budget."
+    lead = f"Masks of one objective and its data are significantly more alike than masks of two in {_count(rows)} groups of model and budget."
     if _powerless(rows):
         lead += " They are too few or too alike for any difference to be significant after correction."
     return _answer(question, lead, lines, rows)
+
+
+def _other_draw(row: Found) -> str:
+    """What masks of one objective share when their data differ too, as those of two objectives may."""
+    shared = row["changed"]["draw and searcher"]
+    return "" if shared is None else f" ({short(shared)} on two draws)"
 
 
 def _say_variance(found: Found, _: Sequence[Outcome]) -> Found:

@@ -16,8 +16,10 @@ def overlap(every: Sequence[Outcome], candidates: Callable[[Cell], int]) -> list
 
     Within: one draw number, one objective, two searchers. Across: one draw number, two objectives, two searchers. The
     test permutes the objectives' labels within (searcher, draw): if the objective did not matter, they would be
-    exchangeable there. It is one-sided, on mean within minus mean across. ``changed`` compares masks that differ in
-    one thing only. ``random`` is what masks drawn at random from the ``candidates`` would share.
+    exchangeable there. It is one-sided, on mean within minus mean across. Masks of one draw number and two objectives
+    whose calibration data differ have nothing in common but the searcher's habits, so the test is of an objective with
+    its data. ``changed`` compares masks that differ in what it names only; where data differ, draw and searcher is what
+    to hold ``across`` against. ``random`` is what masks drawn at random from the ``candidates`` would share.
     """
     rows = []
     for (model, budget), group in groups(every, lambda cell: (cell.model, cell.budget)):
@@ -27,6 +29,9 @@ def overlap(every: Sequence[Outcome], candidates: Callable[[Cell], int]) -> list
             "searcher": [j for a, b, j in pairs if a.objective == b.objective and a.seed == b.seed],
             "objective": [j for a, b, j in pairs if a.searcher == b.searcher and a.seed == b.seed],
             "draw": [j for a, b, j in pairs if a.searcher == b.searcher and a.objective == b.objective],
+            "draw and searcher": [
+                j for a, b, j in pairs if a.objective == b.objective and a.seed != b.seed and a.searcher != b.searcher
+            ],
         }
         rows.append(
             {

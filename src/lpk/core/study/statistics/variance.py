@@ -50,7 +50,7 @@ def decompose(
     part of what the budget does not explain. ``chance`` is what pure noise would give a factor with so many levels,
     df / (n - 1); ``adjusted`` takes it off (epsilon squared: share - df (1 - R^2) / df of the rest), and can be
     negative. p: the share against its values when the outcome is permuted within the cells that differ in this factor
-    only. The interval is a bootstrap of the main effects' residuals (made wider by sqrt(n / df of the rest)), so
+    only; the objective's with its draws, so that it is a test of the objective and its data. The interval is a bootstrap of the main effects' residuals (made wider by sqrt(n / df of the rest)), so
     interactions count as noise. What main effects leave is split into pairwise interactions, by the same average over
     orders, and the rest: higher interactions and noise.
 

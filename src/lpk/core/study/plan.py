@@ -1,0 +1,100 @@
+"""What a study will cost, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lpk.core.errors import LpkError
+from lpk.core.pruning.calibration import Corpus
+from lpk.core.pruning.parts import Parts
+from lpk.core.pruning.recipe import CalibrationRecipe
+from lpk.core.pruning.run import located
+from lpk.core.pruning.search import forecast, made_up_scores
+from lpk.core.registry import Registry
+from lpk.core.study.recipe import CellRecipe, StudyRecipe
+
+#: Seconds that forecasting one cell's search may take.
+PATIENCE = 10.0
+
+
+def plan(study: StudyRecipe, registry: Registry) -> dict[str, Any]:
+    """What a study would do and cost, if nothing were known.
+
+    ``searchers`` has the layer-forwards of every search, for a scorer one pass over the data (what it measures of masks is
+    not foreseen), each cell by itself. ``measuring`` has those of the masks that searches return and of the dense models,
+    at most: two searches may return one mask, a task may have fewer questions than asked for.
+
+    Raises:
+        LpkError: the study would be refused.
+    """
+    cells, corpora, layers = study.cells(registry), _Corpora(), dict[str, int]()
+    objectives = {cell.objective: cell for cell in cells}.values()
+    asked = sum(_asked(study, [(cell, cell.parts(registry)) for cell in objectives], corpora))
+    rows: dict[str, dict[str, Any]] = {}
+    returned, dense = 0, dict[tuple[str, int], int]()
+    for cell in cells:
+        if cell.model not in layers:
+            layers[cell.model] = located(cell.recipe).layer_count()
+        budget = cell.recipe.problem(layers[cell.model]).budget
+        returned += asked * (layers[cell.model] - budget)
+        dense[cell.model, cell.seed] = asked * layers[cell.model]
+        row = rows.setdefault(cell.searcher, {"cells": 0, "masks": 0, "layer_forwards": 0, "naive": 0, "unknown": 0})
+        row["cells"] += 1
+        for name, count in _searched(cell, cell.parts(registry), layers[cell.model], corpora).items():
+            row[name] += count
+    measuring = {"returned masks, at most": returned, "dense models, at most": sum(dense.values())}
+    return {"cells": len(cells), "models": layers, "searchers": rows, "measuring": measuring}
+
+
+@dataclass
+class _Corpora:
+    """The files that are calibrated and reported on, each read once."""
+
+    _read: dict[tuple[str, str, str], Corpus] = field(default_factory=dict)
+
+    def __call__(self, source: str, column: str = "text", role: str = "calibration") -> Corpus:
+        if (source, column, role) not in self._read:
+            self._read[source, column, role] = Corpus.read(source, column, role)
+        return self._read[source, column, role]
+
+    def of(self, calibration: CalibrationRecipe) -> Corpus:
+        return self(calibration.source, calibration.field)
+
+
+def _searched(cell: CellRecipe, parts: Parts, layers: int, corpora: _Corpora) -> dict[str, int]:
+    """Masks and layer-forwards of one cell's search; one ``unknown`` where they cannot be told."""
+    asked, corpus = cell.recipe.calibration, corpora.of(cell.recipe.calibration)
+    corpus.check(parts.objective.items)
+    count, _ = corpus.size(asked.sequences, asked.length)
+    problem = replace(cell.recipe.problem(layers), sequences=count)
+    if parts.scorer:
+        problem = replace(problem, scores=made_up_scores(layers))
+    try:
+        found = forecast(parts.searcher, problem, PATIENCE)
+    except LpkError:  # a search that made-up scores do not suit
+        found = None
+    if found is None:
+        return {"unknown": 1}
+    options, passed = corpus.options(parts.objective.items), count * layers if parts.scorer else 0
+    return {
+        "masks": len(found.masks),
+        "layer_forwards": options * (found.cost.layer_forwards + passed),
+        "naive": options * (found.cost.naive_layer_forwards + passed),
+    }
+
+
+def _asked(study: StudyRecipe, objectives: Iterable[tuple[CellRecipe, Parts]], corpora: _Corpora) -> Iterator[int]:
+    """Of each thing that the study asks about a mask, how many sequences it is measured on."""
+    for cell, parts in objectives:
+        calibration, kind = cell.recipe.calibration, parts.objective.items
+        count, _ = corpora.of(calibration).size(calibration.sequences, calibration.length)
+        yield count * corpora.of(calibration).options(kind)
+    for text in study.texts:
+        count, _ = corpora(text.source, text.field, "text").size(text.sequences, text.length)
+        yield count
+    for task in study.tasks:
+        corpus = corpora(task.source, role="task")
+        corpus.check("questions")
+        yield task.items * corpus.options("questions")
