@@ -420,6 +420,11 @@ def _adding(*records: Record) -> Callable[[Material], Material]:
     return lambda m: m.plus(*records)
 
 
+def _printing(paper: str, first: str) -> Callable[[Material], Material]:
+    """Another first page."""
+    return lambda m: replace(m, texts={**m.texts, SHA[paper]: (first, *m.texts[SHA[paper]][1:])})
+
+
 def _aiming(**values: Any) -> Callable[[Material], Material]:
     return lambda m: m.aim(**values)
 
@@ -471,6 +476,14 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-VER-3", "a quote looked up in another file", _changing(Verification, "r-reason", document="ef" * 32)),
         ("R-VER-4", "another text than was recorded", _changing(Document, A, text_sha256="ef" * 32)),
         ("R-VER-4", "more pages than were recorded", _changing(Document, A, pages=9)),
+        ("R-DOC-1", "another paper's file", _printing(B, PAGES[A][0])),
+        ("R-DOC-1", "a comment on the paper", _printing(B, "# A comment on Depth pruning and reasoning")),
+        ("R-DOC-1", "its title, and another paper's stamp", _printing(
+            B, f"arXiv:2401.00001v2 [cs.CL] 3 Mar 2024\n\n{PAGES[B][0]}")),
+        ("R-DOC-1", "the stamp of another version", _printing(A, f"arXiv:2401.00001v1 [cs.CL] 1 Jan 2024\n\n{PAGES[A][0]}")),
+        ("R-DOC-1", "nothing but a title that the record does not have", _changing(PaperVersion, B, title="Pruning and reasoning")),
+        ("R-DOC-1", "a file that is not at hand, and was another paper's", lambda m: replace(m, texts={}).change(
+            Document, B, first_page={"begins": "Another thing altogether"})),
         ("R-DEPTH-1", "a paper nobody read", lambda m: m.without(Document, B)),
         ("R-DEPTH-1", "a scan", _changing(Document, B, text_layer=False)),
         ("R-DEPTH-2", "a row from an abstract", _changing(Row, "r-cost", basis="abstract")),

@@ -197,6 +197,7 @@ def read(
     """Read PAPER's full text: FILE, or what a source has. It is kept in papers/, named by its hash."""
     from tempfile import TemporaryDirectory
 
+    from lpk.core.evidence.firstpage import is_its_file, stranger
     from lpk.core.evidence.work import read_document
 
     opened, now = opened_at(folder)
@@ -217,3 +218,6 @@ def read(
         opened.write([document])
     what = f"{document.pages} pages" if document.text_layer else f"{document.pages} pages without text (a scan)"
     click.echo(f"{wanted.name}: {what}, papers/{document.file}, SHA-256 {document.sha256[:12]}")
+    why = "" if document.first_page is None or is_its_file(wanted) else stranger(document.first_page, wanted)
+    if why:
+        click.echo(f"lpk: note: {file.name} may not be {wanted.name}: {why}", err=True)

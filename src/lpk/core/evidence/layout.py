@@ -140,7 +140,7 @@ class Layout:
             columns: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
             for nth in page:
                 line, words = self.lines[nth], self.lines[nth].text.split()
-                if words and line.box and words[side].isdigit() and len(words[side]) < 5 and line.words:
+                if words and line.box and words[side].isdecimal() and len(words[side]) < 5 and line.words:
                     columns[round(line.words[side][1] / 4)].append((line.box[1], nth, int(words[side])))
             for edge, numbers in sorted(columns.items()):
                 column = sorted(numbers + columns.get(edge + 1, []))

@@ -12,6 +12,7 @@ from typing import Any
 from lpk import __version__
 from lpk.core.errors import UsageError
 from lpk.core.evidence.fidelity import disagreements
+from lpk.core.evidence.firstpage import first_page
 from lpk.core.evidence.fulltext import FullText, read, reader_of
 from lpk.core.evidence.ledger import Ledger, Paper, Snapshot
 from lpk.core.evidence.quotes import look_up
@@ -142,6 +143,7 @@ def read_document(ledger: Ledger, registry: Registry, paper: Paper, version: str
         text_layer=text.text_layer,
         text_sha256=text.text_sha256,
         reader=text.reader,
+        first_page=first_page(text, paper.versions[version]) if text.text_layer else None,
     )
 
 
