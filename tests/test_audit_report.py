@@ -22,7 +22,7 @@ from lpk.core.evidence import report
 from lpk.core.evidence.audit import Audit, MutationScore, full_audit, rules
 from lpk.core.evidence.contracts import Finding
 from lpk.core.evidence.ledger import Ledger
-from lpk.core.evidence.records import Claim
+from lpk.core.evidence.records import Claim, Document
 from lpk.core.registry import Registry, installed
 from lpk.testing import checks
 from lpk.testing.mutants import MUTANTS, clean, try_rules
@@ -185,12 +185,20 @@ def test_a_ready_ledger_exits_0(lpk: Lpk, tmp_path: Path) -> None:
     direction = made.direction.model_dump(mode="json")
     toml = "format = 1\n" + _toml("direction", direction)
     ledger = in_folder(tmp_path / "clean", made.records[1:], toml)
+    for record in made.records:
+        if isinstance(record, Document):
+            file = ledger.papers / record.file
+            file.write_text("\f".join(made.texts[record.sha256]), encoding="utf-8", newline="")
     for name, text in made.artifacts.items():
         (ledger.folder / name).parent.mkdir(exist_ok=True)
         (ledger.folder / name).write_text(text.replace("2026-05-20", ledger.log.read()[-1].at[:10]), encoding="utf-8")
     done = lpk("audit", ledger.folder)
     assert done.returncode == 0, done.stdout
-    assert ": ready. 0 errors" in done.stdout.splitlines()[0]
+    assert ": ready. 0 errors, 0 warnings" in done.stdout.splitlines()[0]
+    file.unlink()
+    done = lpk("audit", ledger.folder)
+    assert done.returncode == 1, done.stdout
+    assert "error R-QUOTE-7" in done.stdout, "what nothing has looked up again is not ready"
 
 
 def _toml(name: str, value: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from lpk.core.evidence.fulltext import FullText
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.evidence.lines import Line, Outline, Run
 from lpk.core.evidence.policy import Policy
+from lpk.core.evidence.proof import script
 from lpk.core.evidence.records import (
     Beginning,
     Check,
@@ -520,8 +521,11 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-QUOTE-3", "words of an abstract altered", _changing(
             Row, "r-cost", basis="abstract", quote=COST.replace("raises", "lowers"))),
         ("R-QUOTE-7", "no document at hand", lambda m: replace(m, texts={})),
-        ("R-QUOTE-7", "a document that is another file now", lambda m: replace(
-            m, texts={sha: pages for sha, pages in m.texts.items() if sha != SHA[B]})),
+        ("R-QUOTE-7", "a document that is another file now", lambda m: _gone(m, SHA[B])),
+        ("R-QUOTE-7", "a proof of another file", lambda m: _gone(_proved(m, document_sha256="ef" * 32), SHA[B])),
+        ("R-QUOTE-7", "a proof of other words", lambda m: _gone(_proved(m, quote=COST), SHA[B])),
+        ("R-QUOTE-7", "a proof of another page", lambda m: _gone(_proved(m, page="1"), SHA[B])),
+        ("R-QUOTE-7", "a proof that did not find it", lambda m: _gone(_proved(m, **{"re-verified": False}), SHA[B])),
         ("R-QUOTE-4", "no page", _changing(Verification, "r-cost", page=None, page_end=None)),
         ("R-QUOTE-4", "no section", _changing(Verification, "r-cost", section="")),
         ("R-QUOTE-4", "no document", _changing(Verification, "r-cost", document=None)),
@@ -711,6 +715,19 @@ def _all_alike(material: Material, reason: str, decision: str = "include") -> Ma
             Screening, paper, decision=decision, reason=reason, criterion="", note="", facets={}
         )  # fmt: skip
     return material
+
+
+def _gone(material: Material, sha256: str) -> Material:
+    """With a document that is not at hand."""
+    return replace(material, texts={sha: pages for sha, pages in material.texts.items() if sha != sha256})
+
+
+def _proved(material: Material, **values: Any) -> Material:
+    """With a proof that looked r-reason up again, and says otherwise of it."""
+    row = {"row": "r-reason", "quote": REASON, "document_sha256": SHA[B], "page": "2", "re-verified": True, **values}
+    proof = json.loads(material.artifacts["paper/proof.json"]) | {"demo_sha256": hashlib.sha256(script()).hexdigest()}
+    proof["claims"][1]["rows"] = [row]
+    return replace(material, artifacts={**material.artifacts, "paper/proof.json": json.dumps(proof)})
 
 
 def _against(material: Material, claim: str) -> Material:
