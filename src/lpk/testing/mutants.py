@@ -325,11 +325,15 @@ def clean() -> Material:
         "paper/paper.md": DRAFT,
         "evidence_matrix.csv": MATRIX,
         "paper/proof.json": json.dumps(proof),
-        "production_run.json": json.dumps({"policy": policy.hash, "correctness": {"value": 1.0, "count": 3}}),
     }
-    return Material(
-        DIRECTION, policy, _records(policy.hash), artifacts, {SHA[name]: pages for name, pages in PAGES.items()}
-    )
+    texts = {SHA[name]: pages for name, pages in PAGES.items()}
+    made = Material(DIRECTION, policy, _records(policy.hash), artifacts, texts)
+    run = {
+        "policy": policy.hash,
+        "inputs": {"events": {"count": len(made.events), "heads": [made.events[-1].id]}},
+        "correctness": {"value": 1.0, "count": 3},
+    }
+    return replace(made, artifacts={**artifacts, "production_run.json": json.dumps(run)})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -689,6 +693,10 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-FILE-2", "a row that is missing", _matrix("c-same,supported,r-same,verified\n", "")),
         ("R-FILE-2", "a status typed over", _changing(Verification, "r-same", verdict="not-found")),
         ("R-FILE-2", "a row too many", _matrix("c-same,supported,r-same,verified", "c-same,supported,r-same,verified\nc-x,supported,r-x,verified")),
+        ("R-FILE-3", "the last line taken out", lambda m: m.tampered(lambda events: events[:-1])),
+        ("R-FILE-3", "rendered from another ledger", lambda m: m.written(m.events[-1].id, "ef" * 32, "production_run.json")),
+        ("R-FILE-3", "a history that was written anew", lambda m: m.tampered(_one_person)),
+        ("R-FILE-3", "rendered from nobody knows what", _run('"heads"', '"head"')),
         ("R-PROOF-1", "a claim that was not found again", _proof('"c-same", "re-verified": true', '"c-same", "re-verified": false')),
         ("R-PROOF-1", "another matrix than it was made from", _matrix("row_status\n", "row_status\n\n")),
         ("R-PROOF-1", "a claim that is not in the proof", _proof(', {"claim": "c-same", "re-verified": true}', "")),
