@@ -107,6 +107,8 @@ def collect(
     found = collect(now, offered)
     if not dry_run:
         opened.write(found.records)
+    for doubt in found.doubts:
+        click.echo(f"lpk: note: {doubt}", err=True)
 
     def say() -> None:
         for title, versions in (("new", found.new), ("newer", found.versions), ("changed", found.changed)):
