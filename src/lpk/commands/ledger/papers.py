@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lpk.commands.console import key_values
 from lpk.commands.ledger.common import FOLDER, JSON, ledger, opened_at, tell
 from lpk.core.errors import UsageError
 from lpk.core.registry import installed
@@ -131,13 +132,7 @@ def collect(
 
 
 def _source(name: str, options: Sequence[str]) -> Any:
-    values = {}
-    for option in options:
-        key, sign, value = option.partition("=")
-        if not sign:
-            raise UsageError(f"-O {option!r}: write KEY=VALUE")
-        values[key.strip().replace("-", "_")] = value
-    return installed().find("source", name).create(values)
+    return installed().find("source", name).create(key_values(options))
 
 
 @ledger.command()
