@@ -42,16 +42,18 @@ HEADS = "We find that extra decoding heads accelerate generation by 2.2 times wi
 
 PAGES: dict[str, tuple[str, ...]] = {
     SPEED: (
-        "# Speculative sampling\n\n## 1 Introduction\n\nDecoding is slow, since each token needs a pass over all weights.",
+        "# Accelerating Large Language Model Decoding\nwith Speculative Sampling\n\n## 1 Introduction\n\nDecoding is slow, since each token needs a pass over all weights.",
         f"## 3 Experiments\n\n### 3.1 Speed\n\n{FIXED}\n\nOther tasks lie between these. {SAME}",
     ),
-    TREE: (f"# Token trees\n\n## 1 Introduction\n\nWe verify trees of tokens.\n\n## 2 Results\n\n{GAIN}",),
+    TREE: (
+        f"# Token trees for speculative inference\n\n## 1 Introduction\n\nWe verify trees of tokens.\n\n## 2 Results\n\n{GAIN}",
+    ),
     BATCH: (
-        "# Large batches\n\n## 1 Introduction\n\nServers decode many requests at once.",
+        "# The Synergy of Speculative De-\ncoding and Batching in Serving Large Language Models\n\n## 1 Introduction\n\nServers decode many requests at once.",
         "## 2 Setup\n\nWe vary the batch size from 1 to 32.",
         f"## 3 Results\n\n{SMALL} {LARGE}",
     ),
-    DOI: (f"# Paged memory\n\n## 6 Evaluation\n\n{MEMORY}",),
+    DOI: (f"Proceedings of 2023. doi:10.1145/3600006.3613165\n\n# Paged memory\n\n## 6 Evaluation\n\n{MEMORY}",),
 }
 SHA = {name: hashlib.sha256("\f".join(pages).encode()).hexdigest() for name, pages in PAGES.items()}
 

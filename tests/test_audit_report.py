@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -23,7 +24,7 @@ from lpk.core.evidence import report
 from lpk.core.evidence.audit import Audit, MutationScore, full_audit, rules
 from lpk.core.evidence.contracts import Finding
 from lpk.core.evidence.ledger import Ledger
-from lpk.core.evidence.records import Claim
+from lpk.core.evidence.records import Claim, Document
 from lpk.core.registry import Registry, installed
 from lpk.testing import checks
 from lpk.testing.mutants import MUTANTS, clean, try_rules
@@ -188,12 +189,22 @@ def test_a_ready_ledger_exits_0(lpk: Lpk, tmp_path: Path) -> None:
     direction = made.direction.model_dump(mode="json")
     toml = "format = 1\n" + _toml("direction", direction)
     ledger = in_folder(tmp_path / "clean", made.records[1:], toml)
-    for name, text in made.artifacts.items():
+    for record in made.records:
+        if isinstance(record, Document):
+            file = ledger.papers / record.file
+            file.write_text("\f".join(made.texts[record.sha256]), encoding="utf-8", newline="")
+    (head,), (now,) = made.snapshot().heads, ledger.snapshot().heads
+    for name, written in made.artifacts.items():
+        text = written.replace(head, now)
         (ledger.folder / name).parent.mkdir(exist_ok=True)
         (ledger.folder / name).write_text(text.replace("2026-05-20", ledger.log.read()[-1].at[:10]), encoding="utf-8")
     done = lpk("audit", ledger.folder)
     assert done.returncode == 0, done.stdout
-    assert ": ready. 0 errors" in done.stdout.splitlines()[0]
+    assert ": ready. 0 errors, 0 warnings" in done.stdout.splitlines()[0]
+    file.unlink()
+    done = lpk("audit", ledger.folder)
+    assert done.returncode == 1, done.stdout
+    assert "error R-QUOTE-7" in done.stdout, "what nothing has looked up again is not ready"
 
 
 def _toml(name: str, value: dict[str, Any]) -> str:
@@ -215,6 +226,30 @@ def test_reports_are_the_same_bytes_when_nothing_changed(lpk: Lpk, folder: Path)
         lpk("audit", folder, env={"PYTHONHASHSEED": seed, "TZ": "Asia/Tokyo", "LC_ALL": "C"})
         again = {name: ((folder / name).read_bytes(), (folder / name).stat().st_mtime_ns) for name in REPORTS}
         assert again == first, "nor are they written again"
+
+
+def test_a_history_that_lost_its_end_or_is_another_one_is_told_by_the_artifacts(lpk: Lpk, folder: Path) -> None:
+    def found() -> tuple[int, list[str]]:
+        done = lpk("audit", folder, "--only", "R-FILE-3", "--json")
+        return done.returncode, [
+            each["message"] for each in json.loads(done.stdout)["rounds"][0]["rules"][0]["findings"]
+        ]
+
+    assert lpk("draft", folder).returncode == 0
+    assert found() == (0, [])
+    ledger = Ledger(folder)
+    (rendered,) = ledger.snapshot().heads
+    ledger.write([Claim(id="c-later", text="Removing layers is cheap.")])
+    assert found() == (0, []), "what came later is no other history"
+    lines = ledger.log.path.read_text(encoding="utf-8").splitlines(keepends=True)
+    ledger.log.path.write_text("".join(lines[:-2]), encoding="utf-8")
+    message = f"production_run.json was rendered from event {rendered[:12]}, which the ledger does not have"
+    assert found() == (1, [message])
+    assert lpk("draft", folder).returncode == 0
+    other = in_folder(folder.parent / "other", supported_records()[:2])
+    assert lpk("draft", other.folder).returncode == 0
+    shutil.copy(other.folder / "production_run.json", folder)
+    assert found()[0] == 1
 
 
 def test_only_some_rules_and_no_reports(lpk: Lpk, folder: Path) -> None:

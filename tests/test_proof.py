@@ -65,6 +65,14 @@ def proved(ledger: Ledger) -> tuple[int, dict[str, Any], str]:
     return code, json.loads((ledger.folder / "paper" / "proof.json").read_text(encoding="utf-8")), said
 
 
+def looked_up_again(ledger: Ledger) -> list[str]:
+    """What the audit says of rows that nothing looked up again."""
+    done = lpk("audit", str(ledger.folder), "--only", "R-QUOTE-7", "--json")
+    (rule,) = json.loads(done.stdout)["rounds"][0]["rules"]
+    assert (done.returncode, rule["severity"], rule["looked_at"] > 0) == (bool(rule["findings"]), "error", True)
+    return [found["message"] for found in rule["findings"]]
+
+
 # -- the script in a process of its own -------------------------------------------------------------------------------
 
 
@@ -156,6 +164,41 @@ def test_all_rows_that_a_claim_rests_on_must_be_found(tmp_path: Path) -> None:
     code, written, _ = proved(ledger)
     assert code == 1
     assert [row["re-verified"] for row in written["claims"][0]["rows"]] == [True, False]
+
+
+def test_without_the_file_the_gate_asks_for_a_proof_that_covers_each_row(tmp_path: Path) -> None:
+    """As in a clone: git keeps the proof and no PDF."""
+    ledger = text_ledger(tmp_path / "ledger")
+    assert looked_up_again(ledger) == []
+    assert proved(ledger)[0] == 0
+    (file,) = (ledger.folder / "papers").iterdir()
+    kept, proof_file = file.read_bytes(), ledger.folder / "paper" / "proof.json"
+    file.unlink()
+    assert looked_up_again(ledger) == [], "the proof covers it"
+    written = proof_file.read_text(encoding="utf-8")
+    proof_file.unlink()
+    assert "row r-1 was not looked up again: papers/" in looked_up_again(ledger)[0]
+    for old, new in (
+        ("52.1 on held-out", "42.1 on held-out"),  # other words
+        (hashlib.sha256(kept).hexdigest(), "ab" * 32),  # another file
+        ('"page": "2"', '"page": "3"'),
+        ('"re-verified": true,\n          "reason"', '"re-verified": false,\n          "reason"'),
+        ('"demo_sha256": "', '"demo_sha256": "0'),  # another script
+        ('"claim": "c-1"', '"claim": "c-2"'),
+    ):
+        assert written.count(old) == 1, old
+        proof_file.write_text(written.replace(old, new), encoding="utf-8")
+        assert len(looked_up_again(ledger)) == 1, old
+    proof_file.write_text(written, encoding="utf-8")
+    more = Row(
+        id="r-9", claim="c-1", paper="arxiv:2401.00001", version="v1", quote="Accuracy falls by 5.3 points, from 70.2%"
+    )
+    found = next(event.record for event in ledger.log.read() if event.kind == "verification")
+    ledger.write([more, found.model_copy(update={"row": "r-9", "page": 3})])
+    (message,) = looked_up_again(ledger)
+    assert "row r-9 " in message, "what was proved before is still covered"
+    file.write_bytes(kept)
+    assert looked_up_again(ledger) == []
 
 
 def test_another_file_is_told_by_its_hash(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from lpk.core.evidence.policy import Policy
 from lpk.core.evidence.records import PaperVersion, Record, Screening, Withdrawal
 from lpk.core.registry import Registry, installed
 from lpk.testing import checks
-from lpk.testing.mutants import MUTANTS, OUT, B, Material, Mutant, clean, try_rules
+from lpk.testing.mutants import MUTANTS, OUT, SHA, B, Material, Mutant, _gone, _proved, clean, try_rules
 
 ROOT = Path(__file__).parent.parent
 RULES = {rule.id: rule for rule in rules(installed())}
@@ -50,6 +50,11 @@ def test_a_rule_finds_its_mutants(mutant: Mutant) -> None:
     for finding in examined.findings:
         assert finding.message
         assert finding.subjects, "a finding names what it is about"
+
+
+def test_the_mutants_with_a_proof_differ_from_one_that_covers_the_row() -> None:
+    (examined,) = audit(_gone(_proved(clean()), SHA[B]).snapshot(), [RULES["R-QUOTE-7"]]).rules
+    assert (examined.count, examined.findings) == (3, ())
 
 
 def test_every_rule_has_mutants_and_the_rate_is_whole() -> None:

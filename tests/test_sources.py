@@ -34,7 +34,6 @@ from lpk.core.evidence.contracts import Source
 from lpk.core.evidence.records import Direction, Facet, PaperVersion
 from lpk.core.evidence.web import Web
 from lpk.core.registry import installed
-from lpk.testing import conformance
 
 PDF = b"%PDF-1.7\nmade up\n%%EOF\n"
 DIRECTION = Direction(
@@ -559,13 +558,6 @@ def test_a_direction_of_nothing(server: Server, name: str) -> None:
     found = source(name, base=server.address)
     one_line_of(UsageError, lambda: list(found.find(empty)), "neither facets nor keywords")
     assert server.asked == []
-
-
-@pytest.mark.parametrize("name", ["arxiv", "openalex", "semantic-scholar", "crossref", "bibtex", "ris"])
-def test_plugins_keep_what_every_plugin_promises(name: str) -> None:
-    found = installed().find("source", f"lpk/{name}")
-    conformance._import_is_light(found)
-    conformance._options_round_trip(found)
 
 
 def test_listing_plugins_loads_no_library() -> None:

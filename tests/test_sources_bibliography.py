@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Lpk
+from ledgers import TOML
 from sources_server import DATA
 
 from lpk.core.errors import UsageError
 from lpk.core.evidence.contracts import Source
+from lpk.core.evidence.ledger import Ledger
 from lpk.core.evidence.records import Direction, PaperVersion
 from lpk.core.registry import installed
 from lpk.plugins.sources.bibliography import _name, _published
@@ -118,6 +121,82 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str) -> None:
 def test_damaged_bibtex_says_where(tmp_path: Path, text: str, line: int) -> None:
     (tmp_path / "a.bib").write_text(text)
     refused("bibtex", tmp_path / "a.bib", f"a.bib, line {line}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("@article{a, title = {x}\n\n@article{b, title = {y}}\n", "a.bib, line 1: Unexpected block start: `@article`."),
+        ("@article{a,\n  title = {never closed\n}\n", "a.bib, line 1: Unexpectedly reached end of file."),
+        ("@article{a, title = {x}, title = {y}}", "a.bib, line 1: Duplicate field keys on entry: 'title'."),
+    ],
+)
+def test_damaged_bibtex_is_told_in_one_line(lpk: Lpk, tmp_path: Path, text: str, said: str) -> None:
+    Ledger.begin(tmp_path / "ledger", TOML)
+    (tmp_path / "a.bib").write_text(text)
+    done = lpk("ledger", "collect", "--source", "bibtex", "-O", "path=../a.bib", cwd=tmp_path / "ledger")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("lpk: ")
+    assert said in line
+
+
+TWINS = {
+    "bibtex": """
+@article{a, title = {First title here}, author = {Lovelace, Ada}, doi = {10.1000/182}, year = {2024}}
+@article{b, title = {Another one}, author = {Hopper, Grace}, doi = {10.1000/182}, abstract = {Of the other.}}
+""",
+    "ris": """
+TY  - JOUR
+TI  - First title here
+AU  - Lovelace, Ada
+DO  - 10.1000/182
+PY  - 2024
+ER  -
+TY  - JOUR
+TI  - Another one
+AU  - Hopper, Grace
+DO  - 10.1000/182
+AB  - Of the other.
+ER  -
+""",
+}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_two_papers_with_one_id_are_both_kept_and_told(lpk: Lpk, tmp_path: Path, name: str) -> None:
+    ledger = Ledger.begin(tmp_path / "ledger", TOML)
+    (tmp_path / "file").write_text(TWINS[name])
+    collect = ("ledger", "collect", "--source", name, "-O", "path=../file")
+    first = lpk(*collect, cwd=ledger.folder)
+    (said,) = first.stderr.splitlines()
+    assert said == (
+        "lpk: note: doi:10.1000/182 is the id of two papers here, 'First title here' and 'Another one': the last one holds"
+    )
+    assert "2 found by" in first.stdout
+    told = [event.record for event in ledger.log.read() if isinstance(event.record, PaperVersion)]
+    assert [(each.title, each.authors, each.abstract) for each in told] == [
+        ("First title here", ("Ada Lovelace",), ""),
+        ("Another one", ("Grace Hopper",), "Of the other."),
+    ]
+    audited = lpk("audit", "--only", "R-TWIN-1", cwd=ledger.folder)
+    assert audited.returncode == 1
+    assert "is 'Another one' by Grace Hopper, and was also 'First title here' by Ada Lovelace" in audited.stdout
+    again = lpk(*collect, cwd=ledger.folder)
+    assert again.stdout.endswith("0 new, 0 newer versions, 0 changed, 2 known\n")
+    assert again.stderr == first.stderr
+
+
+def test_one_paper_under_two_titles_is_one_and_told(lpk: Lpk, tmp_path: Path) -> None:
+    ledger = Ledger.begin(tmp_path / "ledger", TOML)
+    text = TWINS["bibtex"].replace("Hopper, Grace", "Lovelace, Ada")
+    (tmp_path / "file").write_text(text)
+    done = lpk("ledger", "collect", "--source", "bibtex", "-O", "path=../file", cwd=ledger.folder)
+    assert done.stderr == (
+        "lpk: note: doi:10.1000/182: two records disagree on title: 'First title here' and 'Another one'\n"
+    )
+    (found,) = [event.record for event in ledger.log.read() if isinstance(event.record, PaperVersion)]
+    assert (found.title, found.abstract) == ("First title here", "Of the other.")
 
 
 @pytest.mark.parametrize(

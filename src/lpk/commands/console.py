@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from lpk.core.errors import UsageError
 from lpk.core.progress import Progress
 
 
@@ -28,6 +29,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "") 
             parts = [(c[line] if line < len(c) else "").ljust(width) for c, width in zip(cells, widths, strict=True)]
             text = indent + "  ".join(parts).rstrip()
             click.echo(click.style(text, bold=True) if number == 0 and "NO_COLOR" not in os.environ else text)
+
+
+def key_values(options: Sequence[str]) -> dict[str, str]:
+    """What ``-O KEY=VALUE`` says.
+
+    Raises:
+        UsageError: one has no ``=``.
+    """
+    values = {}
+    for option in options:
+        key, sign, value = option.partition("=")
+        if not sign:
+            raise UsageError(f"-O {option!r}: write KEY=VALUE")
+        values[key.strip().replace("-", "_")] = value
+    return values
 
 
 def progress(quiet: bool) -> Progress:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from lpk.commands.console import table
+from lpk.commands.console import key_values, table
 from lpk.core.errors import PluginError, UsageError, did_you_mean
 from lpk.core.registry import KINDS, Entry, Registry, describe_options, installed
 
@@ -77,7 +78,8 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
 @plugins.command("check")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="If several kinds have one of this name.")
-def check(name: str, kind: str | None) -> None:
+@click.option("-O", "options", multiple=True, metavar="KEY=VALUE", help="Of a source: with which it finds papers.")
+def check(name: str, kind: str | None, options: Sequence[str]) -> None:
     """Check that the plugin NAME keeps its promises.
 
     Exit code 3 if it breaks one.
@@ -87,7 +89,7 @@ def check(name: str, kind: str | None) -> None:
     registry = installed()
     entry = _find(registry, name, kind)
     failed = 0
-    for promise in checks(entry.kind, entry.qualified, registry):
+    for promise in checks(entry.kind, entry.qualified, registry, key_values(options)):
         try:
             promise()
         except Exception as error:

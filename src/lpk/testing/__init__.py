@@ -9,7 +9,7 @@ In a test file of the plugin, installed beside lpk::
     def test_conformance(check):
         check()
 
-or ``lpk plugins check my-scorer``. The built-in plugins pass the same checks.
+or ``lpk plugins check my-scorer``. A source of papers takes options too, with which it finds some. The built-in plugins pass the same checks.
 """
 
 from lpk.testing.conformance import Check, checks

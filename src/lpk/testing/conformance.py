@@ -7,7 +7,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,11 +25,13 @@ from lpk.core.contracts import (
     Scorer,
     Searcher,
 )
+from lpk.core.errors import UsageError
 from lpk.core.evidence.contracts import Finding, Rule
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.parts import bound
 from lpk.core.pruning.search import drive
 from lpk.core.registry import Entry, Registry, describe_options, installed
+from lpk.testing.sources import source_checks
 from lpk.testing.tiny import random_sequences, tiny_model
 
 if TYPE_CHECKING:
@@ -50,20 +52,33 @@ class Check:
         self.run()
 
 
-def checks(kind: str, name: str, registry: Registry | None = None) -> list[Check]:
+def checks(
+    kind: str, name: str, registry: Registry | None = None, options: Mapping[str, Any] | None = None
+) -> list[Check]:
     """Every check for the installed plugin of this kind and (plain or qualified) name.
 
+    Args:
+        kind: its kind.
+        name: its name.
+        registry: where it is looked up, if not among all that is installed.
+        options: of a source: with which it finds papers, such as a file, or a server on this machine that replays
+            answers. Without them only what it refuses is checked.
+
     Raises:
-        LpkError: there is no such plugin, or it is broken.
+        LpkError: there is no such plugin, it is broken, or its kind has no use for options.
     """
+    if options and kind != "source":
+        raise UsageError(f"a {kind} is checked as it is, without options; a source may need some to find papers")
     entry = (registry or installed()).find(kind, name)
-    of_kind = {
+    of_kinds: dict[str, Mapping[str, Callable[[Entry], None]]] = {
         "scorer": _scorer_checks,
         "searcher": _searcher_checks,
         "objective": _objective_checks,
         "executor": _executor_checks,
         "rule": _rule_checks,
-    }.get(kind, {})
+        "source": source_checks(options),
+    }
+    of_kind = of_kinds.get(kind, {})
     found = {"import-is-light": _import_is_light, "options-round-trip": _options_round_trip, **of_kind}
     return [Check(promise, lambda check=check: check(entry)) for promise, check in found.items()]  # type: ignore[misc]
 

@@ -21,6 +21,7 @@ from lpk.core.evidence.fulltext import FullText
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.evidence.lines import Line, Outline, Run
 from lpk.core.evidence.policy import Policy
+from lpk.core.evidence.proof import script
 from lpk.core.evidence.records import (
     Beginning,
     Check,
@@ -324,11 +325,15 @@ def clean() -> Material:
         "paper/paper.md": DRAFT,
         "evidence_matrix.csv": MATRIX,
         "paper/proof.json": json.dumps(proof),
-        "production_run.json": json.dumps({"policy": policy.hash, "correctness": {"value": 1.0, "count": 3}}),
     }
-    return Material(
-        DIRECTION, policy, _records(policy.hash), artifacts, {SHA[name]: pages for name, pages in PAGES.items()}
-    )
+    texts = {SHA[name]: pages for name, pages in PAGES.items()}
+    made = Material(DIRECTION, policy, _records(policy.hash), artifacts, texts)
+    run = {
+        "policy": policy.hash,
+        "inputs": {"events": {"count": len(made.events), "heads": [made.events[-1].id]}},
+        "correctness": {"value": 1.0, "count": 3},
+    }
+    return replace(made, artifacts={**artifacts, "production_run.json": json.dumps(run)})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -420,6 +425,11 @@ def _adding(*records: Record) -> Callable[[Material], Material]:
     return lambda m: m.plus(*records)
 
 
+def _printing(paper: str, first: str) -> Callable[[Material], Material]:
+    """Another first page."""
+    return lambda m: replace(m, texts={**m.texts, SHA[paper]: (first, *m.texts[SHA[paper]][1:])})
+
+
 def _aiming(**values: Any) -> Callable[[Material], Material]:
     return lambda m: m.aim(**values)
 
@@ -471,6 +481,14 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-VER-3", "a quote looked up in another file", _changing(Verification, "r-reason", document="ef" * 32)),
         ("R-VER-4", "another text than was recorded", _changing(Document, A, text_sha256="ef" * 32)),
         ("R-VER-4", "more pages than were recorded", _changing(Document, A, pages=9)),
+        ("R-DOC-1", "another paper's file", _printing(B, PAGES[A][0])),
+        ("R-DOC-1", "a comment on the paper", _printing(B, "# A comment on Depth pruning and reasoning")),
+        ("R-DOC-1", "its title, and another paper's stamp", _printing(
+            B, f"arXiv:2401.00001v2 [cs.CL] 3 Mar 2024\n\n{PAGES[B][0]}")),
+        ("R-DOC-1", "the stamp of another version", _printing(A, f"arXiv:2401.00001v1 [cs.CL] 1 Jan 2024\n\n{PAGES[A][0]}")),
+        ("R-DOC-1", "nothing but a title that the record does not have", _changing(PaperVersion, B, title="Pruning and reasoning")),
+        ("R-DOC-1", "a file that is not at hand, and was another paper's", lambda m: replace(m, texts={}).change(
+            Document, B, first_page={"begins": "Another thing altogether"})),
         ("R-DEPTH-1", "a paper nobody read", lambda m: m.without(Document, B)),
         ("R-DEPTH-1", "a scan", _changing(Document, B, text_layer=False)),
         ("R-DEPTH-2", "a row from an abstract", _changing(Row, "r-cost", basis="abstract")),
@@ -507,8 +525,11 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-QUOTE-3", "words of an abstract altered", _changing(
             Row, "r-cost", basis="abstract", quote=COST.replace("raises", "lowers"))),
         ("R-QUOTE-7", "no document at hand", lambda m: replace(m, texts={})),
-        ("R-QUOTE-7", "a document that is another file now", lambda m: replace(
-            m, texts={sha: pages for sha, pages in m.texts.items() if sha != SHA[B]})),
+        ("R-QUOTE-7", "a document that is another file now", lambda m: _gone(m, SHA[B])),
+        ("R-QUOTE-7", "a proof of another file", lambda m: _gone(_proved(m, document_sha256="ef" * 32), SHA[B])),
+        ("R-QUOTE-7", "a proof of other words", lambda m: _gone(_proved(m, quote=COST), SHA[B])),
+        ("R-QUOTE-7", "a proof of another page", lambda m: _gone(_proved(m, page="1"), SHA[B])),
+        ("R-QUOTE-7", "a proof that did not find it", lambda m: _gone(_proved(m, **{"re-verified": False}), SHA[B])),
         ("R-QUOTE-4", "no page", _changing(Verification, "r-cost", page=None, page_end=None)),
         ("R-QUOTE-4", "no section", _changing(Verification, "r-cost", section="")),
         ("R-QUOTE-4", "no document", _changing(Verification, "r-cost", document=None)),
@@ -672,6 +693,10 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("R-FILE-2", "a row that is missing", _matrix("c-same,supported,r-same,verified\n", "")),
         ("R-FILE-2", "a status typed over", _changing(Verification, "r-same", verdict="not-found")),
         ("R-FILE-2", "a row too many", _matrix("c-same,supported,r-same,verified", "c-same,supported,r-same,verified\nc-x,supported,r-x,verified")),
+        ("R-FILE-3", "the last line taken out", lambda m: m.tampered(lambda events: events[:-1])),
+        ("R-FILE-3", "rendered from another ledger", lambda m: m.written(m.events[-1].id, "ef" * 32, "production_run.json")),
+        ("R-FILE-3", "a history that was written anew", lambda m: m.tampered(_one_person)),
+        ("R-FILE-3", "rendered from nobody knows what", _run('"heads"', '"head"')),
         ("R-PROOF-1", "a claim that was not found again", _proof('"c-same", "re-verified": true', '"c-same", "re-verified": false')),
         ("R-PROOF-1", "another matrix than it was made from", _matrix("row_status\n", "row_status\n\n")),
         ("R-PROOF-1", "a claim that is not in the proof", _proof(', {"claim": "c-same", "re-verified": true}', "")),
@@ -698,6 +723,19 @@ def _all_alike(material: Material, reason: str, decision: str = "include") -> Ma
             Screening, paper, decision=decision, reason=reason, criterion="", note="", facets={}
         )  # fmt: skip
     return material
+
+
+def _gone(material: Material, sha256: str) -> Material:
+    """With a document that is not at hand."""
+    return replace(material, texts={sha: pages for sha, pages in material.texts.items() if sha != sha256})
+
+
+def _proved(material: Material, **values: Any) -> Material:
+    """With a proof that looked r-reason up again, and says otherwise of it."""
+    row = {"row": "r-reason", "quote": REASON, "document_sha256": SHA[B], "page": "2", "re-verified": True, **values}
+    proof = json.loads(material.artifacts["paper/proof.json"]) | {"demo_sha256": hashlib.sha256(script()).hexdigest()}
+    proof["claims"][1]["rows"] = [row]
+    return replace(material, artifacts={**material.artifacts, "paper/proof.json": json.dumps(proof)})
 
 
 def _against(material: Material, claim: str) -> Material:

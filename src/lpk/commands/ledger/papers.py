@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lpk.commands.console import key_values
 from lpk.commands.ledger.common import FOLDER, JSON, ledger, opened_at, tell
 from lpk.core.errors import UsageError
 from lpk.core.registry import installed
@@ -107,6 +108,8 @@ def collect(
     found = collect(now, offered)
     if not dry_run:
         opened.write(found.records)
+    for doubt in found.doubts:
+        click.echo(f"lpk: note: {doubt}", err=True)
 
     def say() -> None:
         for title, versions in (("new", found.new), ("newer", found.versions), ("changed", found.changed)):
@@ -129,13 +132,7 @@ def collect(
 
 
 def _source(name: str, options: Sequence[str]) -> Any:
-    values = {}
-    for option in options:
-        key, sign, value = option.partition("=")
-        if not sign:
-            raise UsageError(f"-O {option!r}: write KEY=VALUE")
-        values[key.strip().replace("-", "_")] = value
-    return installed().find("source", name).create(values)
+    return installed().find("source", name).create(key_values(options))
 
 
 @ledger.command()
@@ -197,6 +194,7 @@ def read(
     """Read PAPER's full text: FILE, or what a source has. It is kept in papers/, named by its hash."""
     from tempfile import TemporaryDirectory
 
+    from lpk.core.evidence.firstpage import is_its_file, stranger
     from lpk.core.evidence.work import read_document
 
     opened, now = opened_at(folder)
@@ -217,3 +215,6 @@ def read(
         opened.write([document])
     what = f"{document.pages} pages" if document.text_layer else f"{document.pages} pages without text (a scan)"
     click.echo(f"{wanted.name}: {what}, papers/{document.file}, SHA-256 {document.sha256[:12]}")
+    why = "" if document.first_page is None or is_its_file(wanted) else stranger(document.first_page, wanted)
+    if why:
+        click.echo(f"lpk: note: {file.name} may not be {wanted.name}: {why}", err=True)

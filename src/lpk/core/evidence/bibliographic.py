@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from lpk.core.errors import EnvironmentMissing, UsageError
+from lpk.core.evidence.prose import squeezed
 from lpk.core.evidence.records import Direction, PaperId, PaperVersion
 
 
@@ -268,13 +269,50 @@ def plain_query(direction: Direction) -> str:
 def merged(versions: Iterable[PaperVersion]) -> list[PaperVersion]:
     """Each version of each paper once, in the order of their first records; where two disagree, a note says so.
 
-    What one record lacks is taken from the other. Counts of citations differ from day to day: the larger is kept.
+    What one record lacks is taken from the other, but for two papers that go by one id: both stay, each as it is. Counts of
+    citations differ from day to day: the larger is kept.
     """
-    found: dict[str, PaperVersion] = {}
+    kept: list[PaperVersion] = []
+    places: dict[str, list[int]] = {}
     for version in versions:
-        there = found.get(version.name)
-        found[version.name] = version if there is None else _merge(there, version)
-    return list(found.values())
+        of_it = places.setdefault(version.name, [])
+        same = next((place for place in of_it if not _retitled(kept[place], version)), None)
+        if same is None:
+            of_it.append(len(kept))
+            kept.append(version)
+        else:
+            kept[same] = _merge(kept[same], version)
+    return kept
+
+
+def two_papers(one: PaperVersion, other: PaperVersion) -> bool:
+    """Whether two descriptions with one id are of two papers: by other authors; or with another title, and not by the same."""
+    ours, theirs = _families(one), _families(other)
+    apart = _apart(_title_words(one), _title_words(other)) and _apart(ours, theirs)
+    return apart or bool(ours and theirs and not ours & theirs)
+
+
+def _retitled(one: PaperVersion, other: PaperVersion) -> bool:
+    """Whether they are two papers, title and all: the authors of one paper are written in many ways."""
+    return squeezed(one.title) != squeezed(other.title) and two_papers(one, other)
+
+
+def _families(version: PaperVersion) -> set[str]:
+    """Family names; sources differ in how they write the others."""
+    return {squeezed(author.split()[-1]) for author in version.authors}
+
+
+def _title_words(version: PaperVersion) -> set[str]:
+    return {word.rstrip("s") for word in re.findall(r"[a-z0-9]+", version.title.lower())}
+
+
+def _apart(one: set[str], other: set[str]) -> bool:
+    """Whether they have less than half in common."""
+    return 2 * len(one & other) < max(len(one), len(other))
+
+
+#: How a note begins that tells of another title.
+OTHER_TITLE: Final = "two records disagree on title"
 
 
 def _merge(one: PaperVersion, other: PaperVersion) -> PaperVersion:
@@ -295,7 +333,8 @@ def _merge(one: PaperVersion, other: PaperVersion) -> PaperVersion:
         else:
             values[name] = here or there
             if here and there and _folded(here) != _folded(there):
-                notes.append(f"two records disagree on {name}: {_shown(here)} and {_shown(there)}")
+                longest = 2 * _LONGEST if name == "title" else _LONGEST
+                notes.append(f"two records disagree on {name}: {_shown(here, longest)} and {_shown(there, longest)}")
     return one.model_copy(update={**values, "note": "; ".join(notes)})
 
 
@@ -303,6 +342,10 @@ def _folded(value: object) -> object:
     return " ".join(value.split()).casefold() if isinstance(value, str) else value
 
 
-def _shown(value: object, longest: int = 80) -> str:
+#: Characters of a value that a note shows; of a title, which tells papers apart, twice as many.
+_LONGEST: Final = 100
+
+
+def _shown(value: object, longest: int) -> str:
     text = repr(value) if isinstance(value, str) else repr(list(value)) if isinstance(value, tuple) else str(value)
     return text if len(text) <= longest else f"{text[: longest - 4]} ..."

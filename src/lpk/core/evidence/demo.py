@@ -337,6 +337,7 @@ def examine(claim: str, rows: list[dict[str, str]], documents: Documents) -> dic
             {
                 "row": row["row_id"],
                 "paper": row["paper_id"] + row["version"],
+                "quote": row["source_quote"],
                 "document_sha256": row["document_sha256"],
                 "page": row["page"],
                 "re-verified": not reason,

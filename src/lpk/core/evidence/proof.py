@@ -12,6 +12,7 @@ from typing import Any
 
 from lpk.core.errors import UsageError
 from lpk.core.evidence.ledger import Ledger, Snapshot
+from lpk.core.evidence.records import Row
 
 #: Seconds that the proof may take: some hundred PDFs.
 PATIENCE = 1800.0
@@ -63,6 +64,24 @@ def proof_of(ledger: Snapshot) -> Proof | None:
         return Proof.read(values)
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def found_again(ledger: Snapshot, row: Row) -> bool:
+    """Whether the proof that lies in the ledger covers a row: this script found these words in the file that was checked.
+
+    What became of other rows since does not matter.
+    """
+    checked = ledger.checked(row.id)
+    try:
+        values = json.loads(ledger.artifacts["paper/proof.json"])
+        told = [one for claim in values["claims"] if claim["claim"] == row.claim for one in claim["rows"]]
+        (found,) = [one for one in told if one["row"] == row.id]
+        said = (values["demo_sha256"], found["quote"], found["document_sha256"], found["page"], found["re-verified"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return checked is not None and said == (
+        _sha256(script()), row.quote, checked.verification.document, str(checked.verification.page), True,
+    )  # fmt: skip
 
 
 def prove(ledger: Ledger) -> tuple[int, str]:

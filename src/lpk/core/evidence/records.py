@@ -167,6 +167,15 @@ class Screening(Record):
     facets: dict[str, str] = Field({}, description="facet -> the words of title or abstract that show it")
 
 
+class FirstPage(Record):
+    """What the first page of a full text shows of the paper that it is said to be (``firstpage.py``)."""
+
+    title: bool = Field(False, description="whether it has the paper's title")
+    arxiv: str = Field("", description="the id that arXiv stamped on it, of whatever paper")
+    doi: str = Field("", description="the paper's DOI, if it is printed")
+    begins: str = Field("", description="its first words")
+
+
 class Document(Record):
     """A full text that was read: which bytes, and what reading them gave."""
 
@@ -181,6 +190,7 @@ class Document(Record):
     text_layer: bool = Field(True, description="False for a scan: its quotes are unverifiable")
     text_sha256: Sha256 = Field(description="of the text that was read")
     reader: str = Field(description="what read it, with versions")
+    first_page: FirstPage | None = Field(None, description="of a text with words; None where nobody looked")
 
     @field_validator("file")
     @classmethod

@@ -11,7 +11,9 @@ from typing import Any
 
 from lpk import __version__
 from lpk.core.errors import UsageError
+from lpk.core.evidence.bibliographic import OTHER_TITLE
 from lpk.core.evidence.fidelity import disagreements
+from lpk.core.evidence.firstpage import first_page
 from lpk.core.evidence.fulltext import FullText, read, reader_of
 from lpk.core.evidence.ledger import Ledger, Paper, Snapshot
 from lpk.core.evidence.quotes import look_up
@@ -46,12 +48,14 @@ class Collected:
         versions: newer versions of known papers; rows that quote an older one are stale from now on.
         changed: descriptions that say something else than before.
         known: how many said nothing new.
+        doubts: of ids under which the source has two titles, a line each.
     """
 
     new: list[PaperVersion] = field(default_factory=list)
     versions: list[PaperVersion] = field(default_factory=list)
     changed: list[PaperVersion] = field(default_factory=list)
     known: int = 0
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def records(self) -> list[PaperVersion]:
@@ -59,21 +63,42 @@ class Collected:
         return [*self.new, *self.versions, *self.changed]
 
 
-def collect(ledger: Snapshot, offered: Iterable[PaperVersion]) -> Collected:
-    """Sort what a source offers into new, newer, changed and known."""
+def collect(ledger: Snapshot, offered: Sequence[PaperVersion]) -> Collected:
+    """Sort what a source offers into new, newer, changed and known.
+
+    Of two papers that it offers under one id both are written down, and the last one holds; offered again, both are known.
+    """
     found, seen = Collected(), {name: dict(paper.versions) for name, paper in ledger.papers.items()}
+    last = {version.name: version for version in offered}
+    settled = {
+        name for name, version in last.items() if _same(seen.get(version.paper, {}).get(version.version), version)
+    }
+    told: dict[str, PaperVersion] = {}
     for version in offered:
+        found.doubts += _doubts(told.get(version.name), version)
+        told[version.name] = version
         known = seen.setdefault(version.paper, {})
         before = known.get(version.version)
         if before is None:
             (found.versions if known else found.new).append(version)
-        elif _says(before) != _says(version):
-            found.changed.append(version)
-        else:
+        elif version.name in settled or _same(before, version):
             found.known += 1
             continue
+        else:
+            found.changed.append(version)
         known[version.version] = version
     return found
+
+
+def _doubts(before: PaperVersion | None, version: PaperVersion) -> Iterator[str]:
+    if before is not None and before.title != version.title:
+        yield f"{version.name} is the id of two papers here, {before.title!r} and {version.title!r}: the last one holds"
+    if OTHER_TITLE in version.note:
+        yield f"{version.name}: {version.note}"
+
+
+def _same(before: PaperVersion | None, version: PaperVersion) -> bool:
+    return before is not None and _says(before) == _says(version)
 
 
 def _says(version: PaperVersion) -> dict[str, Any]:
@@ -142,6 +167,7 @@ def read_document(ledger: Ledger, registry: Registry, paper: Paper, version: str
         text_layer=text.text_layer,
         text_sha256=text.text_sha256,
         reader=text.reader,
+        first_page=first_page(text, paper.versions[version]) if text.text_layer else None,
     )
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
+from lpk.core.evidence.bibliographic import two_papers
 from lpk.core.evidence.contracts import Finding, Rule
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.evidence.prose import squeezed
@@ -132,10 +133,8 @@ class OneIdOnePaper(EachRule):
         if any(other.title == holds.title and other.authors == holds.authors for other in others):
             return  # collected once more: somebody has looked into it
         for other in others:
-            if _apart(_words(other.title), _words(holds.title)) and _apart(_names(other), _names(holds)):
-                yield f"{subject} is {holds.title!r}, and was also {other.title!r}"
-            elif other.authors and holds.authors and not _names(other) & _names(holds):
-                yield f"{subject} is by {', '.join(holds.authors)}, and was also by {', '.join(other.authors)}"
+            if two_papers(other, holds):
+                yield f"{subject} is {_told(holds)}, and was also {_told(other)}"
 
 
 class OnePaperOneId(OfPapers):
@@ -228,14 +227,8 @@ def _descriptions(ledger: Snapshot) -> dict[str, list[PaperVersion]]:
     return found
 
 
-def _names(version: PaperVersion) -> set[str]:
-    """Family names; sources differ in how they write the others."""
-    return {squeezed(author.split()[-1]) for author in version.authors}
-
-
-def _apart(one: set[str], other: set[str]) -> bool:
-    """Whether they have less than half in common."""
-    return 2 * len(one & other) < max(len(one), len(other))
+def _told(version: PaperVersion) -> str:
+    return f"{version.title!r} by {', '.join(version.authors) or 'nobody'}"
 
 
 def _words(name: str) -> set[str]:

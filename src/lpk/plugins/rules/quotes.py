@@ -8,10 +8,11 @@ from lpk import hookimpl
 from lpk.core.contracts import Component
 from lpk.core.evidence.fulltext import FullText
 from lpk.core.evidence.ledger import Snapshot
+from lpk.core.evidence.proof import found_again
 from lpk.core.evidence.prose import squeezed
 from lpk.core.evidence.quotes import look_up
 from lpk.core.evidence.records import Row, Verification
-from lpk.core.evidence.rules import EachRule, OfChecked, OfRows, Wrong, offered
+from lpk.core.evidence.rules import EachRule, OfChecked, OfRows, Wrong, offered, rows_verified
 
 #: Fewer words than this are found anywhere (the matcher's own limit).
 WORDS = 4
@@ -88,17 +89,24 @@ def _text(ledger: Snapshot, row: Row) -> FullText | None:
 
 
 class AtHand(OfRows):
-    id, round, severity = "R-QUOTE-7", 3, "warning"
-    title = "The document that a quote was found in is at hand, so that it can be looked up again"
-    remedy = "Put the file into papers/ again (lpk ledger read); git keeps no PDFs."
+    id, round = "R-QUOTE-7", 3
+    title = "A quote that supports a claim is looked up again: in this audit, or by a proof of the same words in the same file"
+    remedy = (
+        "Put the file into papers/ again (lpk ledger read), for git keeps no PDFs; or run lpk prove where the file is, and "
+        "bring its paper/proof.json."
+    )
 
     def concerns(self, ledger: Snapshot, row: Row) -> bool:
-        return row.basis == "full-text" and ledger.checked(row.id) is not None and ledger.document(row) is not None
+        return row.relation == "supports" and row in rows_verified(ledger)
 
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        document = ledger.document(ledger.rows[subject])
-        if document and document.sha256 not in ledger.texts:
-            yield f"row {subject} was not looked up again: papers/{document.file} is not there, or is another file"
+        row = ledger.rows[subject]
+        document = ledger.document(row)
+        if document and document.sha256 not in ledger.texts and not found_again(ledger, row):
+            yield (
+                f"row {subject} was not looked up again: papers/{document.file} is not there, or is another file; and no "
+                "proof of these words in it holds"
+            )
 
 
 class Located(OfChecked):

@@ -24,6 +24,7 @@ from lpk.core.evidence.rules import (
     OfDraft,
     Wrong,
     draft,
+    events,
     offered,
     rows,
     rows_verified,
@@ -33,6 +34,7 @@ from lpk.core.evidence.states import of_claim, of_row
 
 MATRIX: Final = "evidence_matrix.csv"
 PROOF: Final = "paper/proof.json"
+RUN: Final = "production_run.json"
 
 
 class OneThreshold(EachRule):
@@ -177,6 +179,25 @@ class MatrixCurrent(EachRule):
             yield Finding(f"{MATRIX} has row {name}, which the ledger does not have", (MATRIX, name))
 
 
+class OfThisHistory(EachRule):
+    id, round = "R-FILE-3", 7
+    title = "The events that production_run.json was rendered from are the ledger's: none was taken out, none is another ledger's"
+    remedy = (
+        "Take events.jsonl again from git if its last lines are gone; otherwise render it again (lpk ledger export)."
+    )
+
+    def subjects(self, ledger: Snapshot) -> Sequence[str]:
+        return [RUN] if RUN in ledger.artifacts else []
+
+    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
+        heads = _heads(_json(ledger, RUN))
+        if not heads:
+            yield f"{RUN} does not say which events it was rendered from"
+        for head in heads:
+            if head not in events(ledger):
+                yield f"{RUN} was rendered from event {head[:12]}, which the ledger does not have"
+
+
 class ProofHolds(EachRule):
     id, round = "R-PROOF-1", 7
     title = "The proof found every supported claim again, all of them and no others"
@@ -274,7 +295,7 @@ class CheckRun(OfClaims):
 # -- how --------------------------------------------------------------------------------------------------------------
 
 #: The artifacts that hold scores. The audit's own reports are not read: what it says may not depend on what it said.
-_JSON = (PROOF, "production_run.json")
+_JSON = (PROOF, RUN)
 _NAMED = tuple(name for name in RENDERED if not name.startswith("audit"))
 _THRESHOLD = re.compile(
     r"\b(?:(?:proof|correctness|novelty|readiness|quality|audit|quote|match\w*|overlap|ledger)[ _-](?:score|floor|threshold)"
@@ -302,6 +323,14 @@ def _proved(proof: Any) -> dict[str, bool]:
     listed = proof.get("claims") if isinstance(proof, dict) else None
     named = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     return {str(each.get("claim")): each.get("re-verified") is True for each in named}
+
+
+def _heads(run: Any) -> list[str]:
+    """The last events of the ledger that a run was rendered from; none where it does not say."""
+    try:
+        return [str(head) for head in run["inputs"]["events"]["heads"]]
+    except (KeyError, TypeError):
+        return []
 
 
 def _json(ledger: Snapshot, name: str) -> Any:
@@ -338,6 +367,6 @@ def _mentions(ledger: Snapshot, claim: str) -> list[Passage]:
 @hookimpl
 def lpk_rules() -> Iterable[Component]:
     yield from offered(
-        OneThreshold, NoScoreOverNothing, SaysWhatPassed, Locked, Enough, FilesThere, MatrixCurrent, ProofHolds,
-        ReplicationTold, ReplicationSound, Replicated, CheckRun,
+        OneThreshold, NoScoreOverNothing, SaysWhatPassed, Locked, Enough, FilesThere, MatrixCurrent, OfThisHistory,
+        ProofHolds, ReplicationTold, ReplicationSound, Replicated, CheckRun,
     )  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lpk import hookimpl
 from lpk.core.contracts import Component
+from lpk.core.evidence.firstpage import first_page, is_its_file, stranger
 from lpk.core.evidence.ledger import Paper, Snapshot
 from lpk.core.evidence.prose import Passage, squeezed
-from lpk.core.evidence.records import PaperVersion, Row
+from lpk.core.evidence.records import Document, FirstPage, PaperVersion, Row
 from lpk.core.evidence.rules import OfDraft, OfPapers, OfRows, Wrong, of_references, offered, papers_named, rows
 
 
@@ -79,6 +80,24 @@ class ReadAgain(OfPapers):
                 yield f"{document.file} of {subject} has {text.pages} pages, not {document.pages}"
 
 
+class IsThePaper(OfPapers):
+    id, round = "R-DOC-1", 2
+    title = "The first page of a document has its paper's title or id, and no other paper's or version's stamp"
+    remedy = (
+        "Read the right file (lpk ledger read PAPER FILE), and look the quotes up again; where only the record's title is "
+        "wrong, collect the paper again."
+    )
+
+    def concerns(self, ledger: Snapshot, paper: Paper) -> bool:
+        return any(True for _ in _first_pages(ledger, paper))
+
+    def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
+        for version, document, shown in _first_pages(ledger, ledger.papers[subject]):
+            why = stranger(shown, version)
+            if why:
+                yield f"{document.file} was read as {version.name}: {why}"
+
+
 class WasRead(OfPapers):
     id, round, severity = "R-DEPTH-1", 2, "warning"
     title = "The full text of every included paper was read, and has a text layer"
@@ -145,6 +164,17 @@ class Described(OfPapers):
 _DATE = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?")
 
 
+def _first_pages(ledger: Snapshot, paper: Paper) -> Iterator[tuple[PaperVersion, Document, FirstPage]]:
+    """What the first pages of a paper's documents show: of those at hand now, of others what was seen when they were read."""
+    for name, document in paper.documents.items():
+        version, text = paper.versions.get(name), ledger.texts.get(document.sha256)
+        if version is None or is_its_file(version):
+            continue
+        shown = first_page(text, version) if text and text.text_layer else document.first_page
+        if shown is not None:
+            yield version, document, shown
+
+
 def _cited(paper: Paper, text: str) -> PaperVersion:
     """The version that a text names; the latest where it names none."""
     named: Sequence[PaperVersion] = [
@@ -177,4 +207,6 @@ def _changes(old: PaperVersion, new: PaperVersion) -> str:
 
 @hookimpl
 def lpk_rules() -> Iterable[Component]:
-    yield from offered(Newest, NotRetracted, Unchanged, ReadAgain, WasRead, FromFullText, Referenced, Described)
+    yield from offered(
+        Newest, NotRetracted, Unchanged, ReadAgain, IsThePaper, WasRead, FromFullText, Referenced, Described
+    )  # fmt: skip

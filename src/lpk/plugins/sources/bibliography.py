@@ -11,9 +11,12 @@ knows TeX's accents only: ``\textbf{Grad}`` and ``$4\times$`` would stay.
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,7 +101,8 @@ class BibTeX(Bibliography):
         with needed():
             from bibtexparser.entrypoint import parse_string
             from bibtexparser.model import DuplicateBlockKeyBlock, Entry
-        library = parse_string(text)
+        with _silent("bibtexparser"):
+            library = parse_string(text)
         for block in library.blocks:
             # One key twice is two entries all the same: papers are told apart by their ids.
             entry = block.ignore_error_block if isinstance(block, DuplicateBlockKeyBlock) else block
@@ -107,8 +111,9 @@ class BibTeX(Bibliography):
                 if version := self._version(entry.key, fields):
                     yield version
             elif block in library.failed_blocks:
-                why = getattr(block, "error", None) or "it is no entry"
-                raise self.damaged((block.start_line or 0) + 1, why)
+                error = getattr(block, "error", None)
+                why = getattr(error, "abort_reason", "") or str(error or "") or "it is no entry"
+                raise self.damaged((block.start_line or 0) + 1, why.partition(" Note: ")[0])
 
     def _version(self, key: str, fields: Mapping[str, str]) -> PaperVersion | None:
         plain = {name: untexed(value) for name, value in fields.items()}
@@ -188,6 +193,20 @@ def _version(source: str, key: str, *, ids: Sequence[str], hints: Sequence[str],
         source=source,
         **{**fields, "authors": tuple(filter(None, fields["authors"])), "url": one_line(fields["url"])},
     )
+
+
+@contextmanager
+def _silent(library: str) -> Iterator[None]:
+    """Within this context a library does not log what we say ourselves, in one line."""
+    log = logging.getLogger(library)
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _check_ris(lines: Sequence[str], damaged: Any) -> None:
