@@ -92,6 +92,10 @@ def status_of(folder: Path) -> dict[str, Any]:
     return said
 
 
+def events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def add(folder: Path, text: str, quote: str, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     return lpk("ledger", "claim", text, "--paper", "arxiv:2401", "--quote", quote, *more, cwd=folder, code=code)
 
@@ -192,6 +196,73 @@ def test_withdrawing_keeps_the_history(folder: Path) -> None:
     lpk("ledger", "withdraw", "c-a", "--reason", "stated twice", cwd=folder)
     assert status_of(folder)["claims"]["c-a"] == {"status": "withdrawn", "why": "stated twice"}
     assert (folder / "events.jsonl").read_text(encoding="utf-8").startswith(before)
+
+
+def test_restoring_undoes_a_withdrawal_and_keeps_both(folder: Path) -> None:
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    (row,) = [event["data"]["id"] for event in events(folder) if event["kind"] == "row"]
+    assert "was not withdrawn" in lpk("ledger", "restore", "c-a", "--reason", "x", cwd=folder, code=2).stderr
+    for what in ("c-a", row, "2401.00001"):
+        before = (folder / "events.jsonl").read_bytes()
+        lpk("ledger", "withdraw", what, "--reason", "in haste", cwd=folder)
+        assert status_of(folder)["claims"]["c-a"]["status"] == "withdrawn"
+        if what != row:
+            above = lpk("ledger", "restore", row, "--reason", "x", cwd=folder, code=2).stderr
+            assert "was not withdrawn by itself: restore " + ("c-a" if what == "c-a" else "arxiv:2401") in above
+        lpk("ledger", "restore", what, "--reason", "it holds", cwd=folder)
+        assert status_of(folder)["claims"]["c-a"]["status"] == "supported"
+        assert (folder / "events.jsonl").read_bytes().startswith(before)
+        told = lpk("ledger", "explain", what, cwd=folder).stdout
+        assert told.index("withdrawal: in haste (Ada)") < told.index("restoration: it holds (Ada)")
+
+
+def test_a_paper_may_be_named_without_its_scheme(folder: Path) -> None:
+    assert "Depth pruning" in lpk("ledger", "explain", "2401.00001", cwd=folder).stdout
+    other = BIB.replace("eprint = {2401.00001v1}", "doi = {2401.00001}").replace("archivePrefix = {arXiv},", "")
+    (folder.parent / "other.bib").write_text(other.replace("2401.00001", "10.2401/00001"), encoding="utf-8")
+    lpk("ledger", "collect", "--source", "bibtex", "-O", "path=../other.bib", cwd=folder)
+    assert "doi:10.2401/00001" in lpk("ledger", "explain", "10.2401/00001", cwd=folder).stdout
+    assert "no claim, row or paper '00001'" in lpk("ledger", "explain", "00001", cwd=folder, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("ledger.toml", "keywords =", "keyword =", "no key 'direction.keyword'; did you mean 'keywords'?"),
+        ("ledger.toml", "\nwords = [", "\nword = [", "no key 'direction.facets.0.word'; did you mean 'words'?"),
+        ("ledger.toml", "[direction]", "[diretion]", "no key 'diretion'; did you mean 'direction'?"),
+        ("ledger.toml", 'title = "', 'titel = "', "no key 'direction.titel'; did you mean 'title'?"),
+        ("ledger.toml", "title = ", "# title = ", "direction.title is missing"),
+        (
+            "ledger.toml",
+            'title = "Layer redundancy"',
+            "title = 7",
+            "direction.title: input should be a valid string, not 7",
+        ),
+        ("ledger.toml", "format = 1", "format = 2", "written by a newer lpk (format 2, this one knows 1); update lpk"),
+        ("ledger.toml", "format = 1", "format = ", "not TOML"),
+        ("policy.toml", "", "supporting_paper = 2", "no key 'supporting_paper'; did you mean 'supporting_papers'?"),
+        ("policy.toml", "", 'quotes = "lax"', "quotes: input should be 'strict' or 'seed-2026', not 'lax'"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_by_its_key(folder: Path, file: str, old: str, new: str, said: str) -> None:
+    path = folder / file
+    text = path.read_text(encoding="utf-8") if old else ""
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    told = lpk("ledger", "status", cwd=folder, code=2).stderr
+    assert f"lpk: {file}: {said}" in told
+
+
+def test_what_init_refuses_leaves_nothing_and_what_is_there_stays(tmp_path: Path) -> None:
+    assert "text" in lpk("ledger", "init", "deep/layers", "--question", " ", cwd=tmp_path, code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".gitignore").write_text("*.log", encoding="utf-8")
+    lpk("ledger", "init", ".", cwd=tmp_path)
+    ignored = (tmp_path / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert ignored[0] == "*.log"
+    assert "papers/*.pdf" in ignored
 
 
 def test_a_file_that_changed_is_not_trusted(folder: Path) -> None:

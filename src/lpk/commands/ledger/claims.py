@@ -1,4 +1,4 @@
-"""From papers to claims: claim, verify, withdraw, check."""
+"""From papers to claims: claim, verify, withdraw, restore, check."""
 
 from __future__ import annotations
 
@@ -146,13 +146,27 @@ def _rows(now: Snapshot, names: Sequence[str]) -> list[Row]:
 @click.argument("name", metavar="ID")
 @click.option("--reason", required=True, help="Why.")
 def withdraw(folder: Path, name: str, reason: str) -> None:
-    """Take a claim, a row or a paper back. It stays in the history."""
+    """Take a claim, a row or a paper back. It stays in the history; lpk ledger restore undoes it."""
     from lpk.core.evidence.work import withdrawal
 
     opened, now = opened_at(folder)
     made = withdrawal(now, name, reason)
     opened.write([made])
     click.echo(f"{made.what}: withdrawn, {reason}")
+
+
+@ledger.command()
+@FOLDER
+@click.argument("name", metavar="ID")
+@click.option("--reason", required=True, help="Why.")
+def restore(folder: Path, name: str, reason: str) -> None:
+    """Undo a withdrawal: the status follows from the evidence again. Both stay in the history."""
+    from lpk.core.evidence.work import restoration
+
+    opened, now = opened_at(folder)
+    made = restoration(now, name, reason)
+    opened.write([made])
+    click.echo(f"{made.what}: restored, {reason}")
 
 
 @ledger.command()

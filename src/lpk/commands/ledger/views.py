@@ -80,13 +80,23 @@ def _metrics(folder: Path, as_json: bool) -> None:
 @click.argument("name", metavar="ID")
 def explain(folder: Path, name: str) -> None:
     """Tell all about a claim, a row or a paper: its status, what it rests on, and what happened to it."""
-    from lpk.core.evidence.states import of_claim, of_row
+    from lpk.core.evidence.records import Restoration, Withdrawal
 
     _, now = opened_at(folder)
     name = now.found(name, {**now.claims, **now.rows, **now.papers}, "claim, row or paper")
     if name in now.papers:
         _explain_paper(now, name)
-        return
+    else:
+        _explain_claim(now, name)
+    for event in now.events:
+        if isinstance(event.record, Withdrawal | Restoration) and event.record.what == name:
+            click.echo(f"{event.at} {event.kind}: {event.record.reason} ({event.by})")
+
+
+def _explain_claim(now: Snapshot, name: str) -> None:
+    """A claim with its rows, or one row."""
+    from lpk.core.evidence.states import of_claim, of_row
+
     claim = now.claims.get(name)
     if claim:
         standing = of_claim(now, claim)

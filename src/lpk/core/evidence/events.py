@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from lpk.core.errors import UsageError
+from lpk.core.errors import UsageError, first_wrong
 from lpk.core.evidence.records import RECORDS, Record, digest
 from lpk.core.files import room
 
@@ -195,8 +195,11 @@ class EventLog:
             event.record  # noqa: B018
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UsageError(f"{self.path}: line {number}: {event.kind} {where}: {first['msg']}") from None
+            if first["type"] == "extra_forbidden":  # its hash fits, so nobody mistyped it
+                newer = f"line {number} is a {event.kind!r} with {'.'.join(map(str, first['loc']))!r}"
+                raise UsageError(f"{self.path}: {newer}: written by a newer lpk; update lpk") from None
+            said = first_wrong(error, RECORDS[event.kind])
+            raise UsageError(f"{self.path}: line {number}: {event.kind} {said}") from None
         return event
 
 

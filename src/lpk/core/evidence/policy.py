@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from lpk.core.errors import UsageError
+from lpk.core.errors import UsageError, first_wrong
 from lpk.core.evidence.records import Record, digest
 
 
@@ -42,8 +42,7 @@ class Policy(Record):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path}: not TOML: {error}") from None
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise UsageError(f"{path}: {first_wrong(error, cls)}") from None
 
     @cached_property
     def hash(self) -> str:

@@ -21,6 +21,7 @@ from lpk.core.evidence.records import (
     Document,
     PaperVersion,
     Record,
+    Restoration,
     Row,
     Screening,
     Verdict,
@@ -240,6 +241,21 @@ def withdrawal(ledger: Snapshot, what: str, reason: str) -> Withdrawal:
     """
     everything = {**ledger.claims, **ledger.rows, **ledger.papers}
     return Withdrawal(what=ledger.found(what, everything, "claim, row or paper"), reason=reason)
+
+
+def restoration(ledger: Snapshot, what: str, reason: str) -> Restoration:
+    """Undo a withdrawal.
+
+    Raises:
+        UsageError: there is none of that name, or it is not withdrawn.
+    """
+    everything = {**ledger.claims, **ledger.rows, **ledger.papers}
+    name = ledger.found(what, everything, "claim, row or paper")
+    if name not in ledger.withdrawals:
+        row = ledger.rows.get(name)
+        above = [each for each in (row.claim, row.paper) if each in ledger.withdrawals] if row else []
+        raise UsageError(f"{name} was not withdrawn" + (f" by itself: restore {above[0]}" if above else ""))
+    return Restoration(what=name, reason=reason)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
