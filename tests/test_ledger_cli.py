@@ -170,6 +170,77 @@ def test_a_check_is_added_to_a_claim_and_read_at_once(folder: Path) -> None:
     assert "column" in wrong.stderr
 
 
+def test_what_must_hold_for_a_check_is_set_beside_it(folder: Path) -> None:
+    def state(*more: str, code: int = 0) -> str:
+        return lpk("ledger", "claim", *more, cwd=folder, code=code).stderr
+
+    def check_of(claim: str) -> Any:
+        lpk("ledger", "explain", claim, cwd=folder)
+        return [e["data"] for e in events(folder) if e["kind"] == "claim" and e["data"]["id"] == claim][-1]["check"]
+
+    state("Accuracy hardly falls.", "--id", "c-a", "--candidate")
+    refused = state("--id", "c-a", "--tolerance", "1", code=2)
+    assert "belong to a check: give it with --check" in refused
+    state("--id", "c-a", "--check", "delta(acc) > -5", "--tolerance", "0.5", "--model", "smollm*", "--model", "qwen*")
+    assert check_of("c-a") == {"expression": "delta(acc) > -5", "tolerance": 0.5, "models": ["smollm*", "qwen*"]}
+    state("--id", "c-a", "--measure", "piqa", "--minimum", "6", "--tolerance", "0")
+    changed = {"expression": "delta(acc) > -5", "models": ["smollm*", "qwen*"], "measure": "piqa", "minimum": 6}
+    assert check_of("c-a") == changed
+    told = lpk("ledger", "explain", "c-a", cwd=folder).stdout
+    assert 'check: delta(acc) > -5 (models ["smollm*", "qwen*"], measure "piqa", minimum 6)' in told
+    state("--id", "c-a", "--check", "delta(acc) > -4")  # another check is about what it says itself
+    assert check_of("c-a") == {"expression": "delta(acc) > -4"}
+    for wrong in (["--tolerance", "-1"], ["--tolerance", "nan"], ["--minimum", "0"], ["--check", ""]):
+        state("--id", "c-a", *wrong, code=2)
+
+
+def test_a_ledger_is_named_as_an_argument_an_option_or_in_the_environment(folder: Path) -> None:
+    where, names = folder.parent, [["layers"], ["--ledger", "layers"]]
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    for command in (["ledger", "status"], ["draft"], ["prove"], ["audit", "--dry-run"], ["ledger", "screen"]):
+        code = 1 if command[0] == "audit" else 0
+        if command != ["ledger", "screen"]:  # PAPER comes first there
+            lpk(*command, "layers", cwd=where, code=code)
+        lpk(*command, "--ledger", "layers", cwd=where, code=code)
+        env = {**os.environ, "LPK_LEDGER": "layers"}
+        done = subprocess.run(
+            [sys.executable, "-m", "lpk", *command], cwd=where, capture_output=True, check=False, env=env
+        )
+        assert done.returncode == code, done.stderr
+    for name in names:
+        lpk("ledger", "collect", "--source", "bibtex", "-O", "path=papers.bib", "--dry-run", *name, cwd=where)
+    twice = lpk("audit", "layers", "--ledger", "layers", cwd=where, code=2).stderr
+    assert "two ledgers are named, layers and layers: leave one out" in twice
+    lpk("ledger", "init", "--ledger", "another", cwd=where)
+    assert "lpk ledger init FOLDER" in lpk("ledger", "init", cwd=where, code=2).stderr
+    assert "holds no ledger" in lpk("audit", ".", cwd=where, code=2).stderr
+
+
+def test_an_audit_that_cannot_be_written_down_is_told_all_the_same(folder: Path, tmp_path: Path) -> None:
+    def audited(*command: str, cwd: Path) -> tuple[str, str]:
+        done = subprocess.run([*command], capture_output=True, text=True, cwd=cwd, check=False)
+        assert done.returncode == 2, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert "blocked" in done.stdout
+        return done.stdout, line
+
+    audit = [sys.executable, "-m", "lpk", "audit"]
+    (folder / "audit_report.json").mkdir()
+    out, line = audited(*audit, cwd=folder)
+    assert "error R-LINK-1: " in out
+    assert line == "lpk: no report was written: cannot write audit_report.json: Is a directory"
+    (folder / "audit_report.json").rmdir()
+    (empty := tmp_path / "empty").mkdir()
+    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
+        return  # this machine allows no mounts in a namespace of one's own
+    script = 'mount --bind . . && mount -o remount,bind,ro . && cd "$PWD" && exec "$@"'
+    for place, named in ((folder, "audit_report.json"), (empty, "runs/example-ledger")):
+        _, line = audited("unshare", "-rm", "sh", "-c", script, "sh", *audit, cwd=place)
+        assert line == f"lpk: no report was written: cannot write {named}: Read-only file system"
+    assert list(empty.iterdir()) == []
+
+
 def test_an_abstract_is_no_support(folder: Path) -> None:
     add(folder, "Depth pruning is studied.", "We study depth pruning of language models.", "--abstract", "--id", "c-a")
     lpk("ledger", "verify", cwd=folder)

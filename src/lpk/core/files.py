@@ -39,8 +39,11 @@ def room(where: Path | str) -> Iterator[None]:
             errno.EROFS,
             errno.EPERM,
             errno.ENOTDIR,
+            errno.EISDIR,
+            errno.EEXIST,
         )
-        if forbidden and str(getattr(error, "filename", None) or where).startswith(str(Path(where).parent)):
+        named = Path(str(getattr(error, "filename", None) or where)).absolute()
+        if forbidden and named.is_relative_to(Path(where).absolute().parent):
             raise UsageError(f"cannot write {where}: {getattr(error, 'strerror', error)}") from error
         raise
 

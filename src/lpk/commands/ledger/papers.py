@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lpk.commands.ledger.common import FOLDER, JSON, ledger, opened_at, tell
+from lpk.commands.ledger.common import JSON, ledger, of_ledger, opened_at, tell
 from lpk.core.errors import UsageError
 from lpk.core.registry import installed
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @ledger.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@of_ledger(otherwise=None, said="none: it must be named")
 @click.option("--id", "name", help="A short id for the direction.  [default: the folder's name]")
 @click.option("--title", help="What the ledger is about.  [default: the id]")
 @click.option("--category", default="", help="Its place in a taxonomy, e.g. cs-ai/deep-llm-layer-redundancy.")
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--facet", "facets", multiple=True, metavar="NAME=WORD,WORD", help="What a paper must be about.")
 @click.option("--question", "questions", multiple=True, help="A research question. May be repeated.")
 def init(
-    folder: Path,
+    folder: Path | None,
     name: str | None,
     title: str | None,
     category: str,
@@ -39,6 +39,8 @@ def init(
     """Begin a ledger in FOLDER. What is not said here is written into its ledger.toml later."""
     from lpk.core.evidence.ledger import Ledger
 
+    if folder is None:
+        raise UsageError("say where the ledger shall be: lpk ledger init FOLDER")
     name = name or folder.absolute().name
     lines = ["# What this ledger is about. lpk reads it anew each time; edit it as you like.", "format = 1", ""]
     lines += ["[direction]", f"id = {_toml(name)}", f"title = {_toml(title or name)}", f"category = {_toml(category)}"]
@@ -72,7 +74,7 @@ def _toml(text: str) -> str:
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.option("--source", default="arxiv", show_default=True, help="A source: lpk plugins list --kind source.")
 @click.option("-O", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source.")
 @click.option("--paper", "papers", multiple=True, metavar="ID", help="Look this paper up, in place of a search.")
@@ -139,7 +141,7 @@ def _source(name: str, options: Sequence[str]) -> Any:
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.argument("paper", required=False)
 @click.argument("decision", required=False, type=click.Choice(["include", "exclude", "background"]))
 @click.option("--reason", help="A code: in-scope, off-topic, not-llm, no-evaluation, duplicate ...")
@@ -185,7 +187,7 @@ def _waiting(now: Snapshot, as_json: bool) -> None:
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.argument("paper")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--version", help="Which version the file is.  [default: the latest that the ledger knows]")

@@ -99,8 +99,11 @@ class EventLog:
         Raises:
             UsageError: as for :meth:`read`, another process holds the ledger for a minute, or the disk is full.
         """
+        records = list(records)
+        if not records:  # a ledger that may only be read can be looked at
+            return []
         try:
-            with FileLock(self.path.with_name(".events.lock"), timeout=PATIENCE), room(self.path):
+            with room(self.path), FileLock(self.path.with_name(".events.lock"), timeout=PATIENCE):
                 lines, whole = self._whole_lines()
                 events = self._checked(lines)
                 following, heads = {event.id for event in events}, heads_of(events)

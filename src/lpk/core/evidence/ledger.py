@@ -387,7 +387,7 @@ class Ledger:
         for name in RENDERED:
             try:
                 yield name, (self.folder / name).read_text(encoding="utf-8")
-            except (FileNotFoundError, UnicodeDecodeError):
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeDecodeError):
                 continue
 
     def write(self, records: Iterable[Record], by: str = "", at: str | None = None) -> list[Event]:
