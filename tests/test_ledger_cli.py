@@ -389,6 +389,15 @@ def test_every_artifact(folder: Path) -> None:
         (["verify", "--ledger", "layers"], "there is no row to look up"),
         (["withdraw", "c-9", "--reason", "x", "--ledger", "layers"], "has no claim, row or paper 'c-9'"),
         (["check", "all", "--study", ".", "--ledger", "layers"], "no claim carries a check"),
+        (["restore", "c-9", "--reason", "x", "--ledger", "layers"], "has no claim, row or paper 'c-9'"),
+        (["withdraw", "../x", "--reason", "x", "--ledger", "layers"], "has no claim, row or paper '../x'"),
+        (["claim", "--id", "c-9", "--type", "method", "--ledger", "layers"], "has no claim 'c-9'"),
+        (["read", "2401.00001", ".", "--ledger", "layers"], "a folder; say which file in it"),
+        (["read", "2401.00001", "paper.md", "--source", "arxiv", "--ledger", "layers"], "leave --source and -O out"),
+        (["read", "2401.00001", "paper.md", "--version", "", "--ledger", "layers"], "has no version (unnumbered)"),
+        (["collect", "--source", "pdf", "-O", "path=paper.md", "--ledger", "layers"], "it reads .pdf only"),
+        (["init", ""], "it is empty"),
+        (["status", "--ledger", ""], "it is empty"),
         (["collect", "--source", "telepathy", "--ledger", "layers"], "no source 'telepathy'"),
         (["collect", "--source", "bibtex", "-O", "path", "--ledger", "layers"], "write KEY=VALUE"),
         (["collect", "--paper", "arxiv:../../etc/passwd", "--ledger", "layers"], "arxiv"),
@@ -398,6 +407,51 @@ def test_wrong_turns_are_told_in_a_line(folder: Path, arguments: list[str], said
     before = (folder / "events.jsonl").read_bytes()
     assert said in lpk("ledger", *arguments, cwd=folder.parent, code=2).stderr
     assert (folder / "events.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "said"),
+    [
+        ("ledger.toml", b"x = " + b"[" * 5000, "ledger.toml: not TOML: "),
+        ("ledger.toml", bytes(range(128, 256)), "ledger.toml: not TOML: "),
+        ("ledger.toml", b"", "ledger.toml: format is missing"),
+        ("ledger.toml", b"format = 0", "ledger.toml: format: input should be 1, not 0"),
+        ("ledger.toml", b'format = 1\ndirection = "x"', "ledger.toml: direction: wanted keys and values, not 'x'"),
+        ("ledger.toml", None, "ledger.toml: is a directory"),
+        ("policy.toml", b"x = " + b"[" * 5000, "policy.toml: not TOML: "),
+        ("policy.toml", b'[severities]\nR-NUM-9 = "off"', "no rule 'R-NUM-9'; did you mean 'R-NUM-"),
+        ("policy.toml", None, "policy.toml: is a directory"),
+        ("events.jsonl", b"[" * 99999 + b"\n", "events.jsonl: line 1 is damaged"),
+        ("events.jsonl", b'{"id": 1, "previous": 5}\n', "events.jsonl: line 1 is no event"),
+        (
+            "events.jsonl",
+            b'{"id": "x", "previous": [], "at": NaN, "by": "b", "kind": "claim", "data": {}}\n',
+            "events.jsonl: line 1 is no event",
+        ),
+        (
+            "events.jsonl",
+            rb'{"id": "x", "previous": [], "at": "\ud800", "by": "b", "kind": "claim", "data": {}}' + b"\n",
+            "events.jsonl: line 1 is no event",
+        ),
+        ("events.jsonl", None, "events.jsonl: is a directory"),
+        ("paper", b"no folder", "cannot write paper/paper.md: File exists"),
+    ],
+)
+def test_a_file_that_is_something_else_is_told_in_a_line(
+    folder: Path, file: str, data: bytes | None, said: str
+) -> None:
+    (folder / file).unlink(missing_ok=True)
+    if data is None:
+        (folder / file).mkdir()
+    else:
+        (folder / file).write_bytes(data)
+    assert said in lpk("draft", cwd=folder, code=2).stderr
+
+
+def test_a_ledger_without_events_is_an_empty_one(folder: Path) -> None:
+    (folder / "events.jsonl").unlink()
+    assert "0 of 0" in lpk("ledger", "screen", cwd=folder).stdout
+    assert "blocked" in lpk("audit", cwd=folder, code=1).stdout
 
 
 def test_a_paper_in_latin_1_is_told(folder: Path) -> None:

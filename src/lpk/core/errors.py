@@ -79,7 +79,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 _SHOWN = 80
 
 
-def first_wrong(error: ValidationError, model: type[BaseModel]) -> str:
+#: What pydantic names by its Python types.
+_WANTED = {"tuple_type": "wanted a list", "model_type": "wanted keys and values", "dict_type": "wanted keys and values"}
+
+
+def first_wrong(error: ValidationError, model: type[BaseModel] | None = None) -> str:
     """What a model finds wrong first: ``"no key 'calibration.sauce'; did you mean 'source'?"``."""
     found = error.errors(include_url=False)
     mistyped = [each for each in found if each["type"] == "extra_forbidden"]  # else what it meant is told as missing
@@ -91,17 +95,18 @@ def first_wrong(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{key} is missing"
     said, value = first["msg"].removeprefix("Value error, "), repr(first["input"])
-    shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
-    said = f"{said[:1].lower()}{said[1:]}" + (f", not {shown}" if value not in said else "")
+    said = _WANTED.get(first["type"], f"{said[:1].lower()}{said[1:]}")
+    if value not in said and str(first["input"]).strip():
+        said += f", not {value}" if len(value) <= _SHOWN else f", not {value[:_SHOWN]}..."
     return f"{key}: {said}" if key else said
 
 
-def _keys(model: type[BaseModel], inside: Sequence[int | str]) -> Iterable[str]:
+def _keys(model: type[BaseModel] | None, inside: Sequence[int | str]) -> Iterable[str]:
     """The keys that a model has at a place within it."""
     for part in inside:
-        if part in model.model_fields:
+        if model and part in model.model_fields:
             model = _model_in(model.model_fields[str(part)].annotation) or model
-    return model.model_fields
+    return model.model_fields if model else ()
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -139,6 +139,8 @@ def _sync_directory(directory: Path) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file or none: a temporary file, fsync, rename, fsync of the folder."""
     with room(path):
+        if not path.parent.is_dir():  # told by its own name, not by the temporary one
+            raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
         try:
             with os.fdopen(descriptor, "wb") as file:

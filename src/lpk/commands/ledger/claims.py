@@ -46,6 +46,8 @@ def claim(text: str | None, folder: Path, name: str | None, candidate: bool, **v
     from lpk.core.evidence.work import row_of
 
     opened, now = opened_at(folder)
+    if text is None and name:
+        name = now.found(name, now.claims, "claim")
     if not values["paper"] and any(values[key] for key in ("quote", "page", "section", "version")):
         raise UsageError("--quote, --page, --section and --version say what a paper has: name it with --paper")
     checked = any(values[key] not in (None, ()) for key in ("expression", *PRECONDITIONS))
@@ -75,7 +77,6 @@ def _claim(now: Snapshot, text: str | None, name: str | None, values: dict[str, 
     if text is None:
         if not name:
             raise UsageError("say what the claim is: TEXT, or --id of a claim that the ledger has")
-        name = now.found(name, now.claims, "claim")
         text = now.claims[name].text
     asked = {each.id: each for each in now.direction.questions}
     questions = tuple(now.found(question, asked, "research question") for question in values["questions"])

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from lpk.core.evidence.ledger import Ledger, Snapshot
 
 Command = Callable[..., Any]
+
+
+class _Folder(click.Path):
+    """A folder; of an empty text, such as an unset variable gives, the working directory is not what was meant."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty: name a folder, or leave it out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_FOLDER = _Folder(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -50,12 +62,12 @@ def of_ledger(otherwise: Path | None = Path(), said: str = "the working director
             envvar="LPK_LEDGER",
             show_envvar=True,
             show_default=said,
-            type=click.Path(path_type=Path),
+            type=_FOLDER,
             help="The ledger's folder.",
         )
         taken = any(isinstance(each, click.Argument) for each in getattr(command, "__click_params__", ()))
         if not taken:
-            told = click.argument("folder", required=False, type=click.Path(path_type=Path))(told)
+            told = click.argument("folder", required=False, type=_FOLDER)(told)
         return option(told)
 
     return decorate

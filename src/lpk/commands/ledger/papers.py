@@ -70,7 +70,7 @@ def init(
 
 def _toml(text: str) -> str:
     """A TOML basic string; JSON's escapes are among TOML's."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @ledger.command()
@@ -180,7 +180,7 @@ def _waiting(now: Snapshot, as_json: bool) -> None:
             click.echo(f"{criterion.id}  {criterion.decision}: {criterion.text}")
         for paper, facets in shown:
             marks = ", ".join(f"{f.name}: {facets.get(f.name, '-')}" for f in now.direction.facets)
-            click.echo(f"{paper.latest.name}  {paper.latest.title}" + (f"  [{marks}]" if marks else ""))
+            click.echo(f"{paper.id}  {paper.latest.title}" + (f"  [{marks}]" if marks else ""))
         click.echo(f"{len(papers)} of {len(now.papers)} papers wait for a decision")
 
     tell(as_json, [{"paper": p.id, "title": p.latest.title, "facets": facets} for p, facets in shown], say)
@@ -205,9 +205,9 @@ def read(
     known = now.papers[now.found(paper, now.papers, "paper")]
     if not known.versions:
         raise UsageError(f"{known.id} was never described; collect it first")
-    wanted = known.versions.get(version) if version is not None else known.latest
-    if wanted is None:
-        raise UsageError(f"{known.id} has no version {version}; the ledger knows {', '.join(known.versions)}")
+    wanted = known.latest if version is None else known.version(version)
+    if file is not None and (source or options):
+        raise UsageError("a FILE is read as it is: leave --source and -O out")
     with TemporaryDirectory() as scratch:
         if file is None:
             made = _source(source or wanted.source or "arxiv", options)

@@ -160,7 +160,7 @@ def export(folder: Path) -> None:
 
     opened, now = opened_at(folder)
     found, files = audited(opened, installed())
-    lines = report.event_lines(opened.log.path.read_text(encoding="utf-8"))
+    lines = report.event_lines(opened.log.text())
     tested = try_rules(rules(installed()))
     files |= {name: text.encode() for name, text in report.files(found, tested, lines).items()}
     files["index.html"] = _page(opened, now, found).encode()

@@ -83,6 +83,10 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def text(self) -> str:
+        """As it stands in the file; empty before the first event."""
+        return self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+
     def read(self) -> list[Event]:
         """All events, each after those that it follows.
 
@@ -151,7 +155,7 @@ class EventLog:
                 text = line.decode()
                 if text.strip():
                     found.append((number, json.loads(text)))
-            except ValueError:
+            except (ValueError, RecursionError):
                 if last and not line.endswith(b"\n"):
                     return found, begin
                 raise UsageError(f"{self.path}: line {number}{_damage(line)}") from None
@@ -185,9 +189,10 @@ class EventLog:
             event = Event(
                 str(value["id"]), tuple(value["previous"]), value["at"], value["by"], value["kind"], value["data"]
             )
-        except (KeyError, TypeError):
+            hashed = event.hash()
+        except (KeyError, TypeError, ValueError):  # no such keys; or a number or a letter that no event can have
             raise UsageError(f"{self.path}: line {number} is no event of a ledger") from None
-        if event.hash() != event.id:
+        if hashed != event.id:
             raise UsageError(
                 f"{self.path}: line {number} was changed after it was written (its hash does not fit); "
                 "take the file from git again"

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -108,6 +108,17 @@ class Paper:
     def latest(self) -> PaperVersion:
         """The version with the highest number."""
         return max(self.versions.values(), key=lambda version: version.number)
+
+    def version(self, number: str) -> PaperVersion:
+        """The version of a number.
+
+        Raises:
+            UsageError: the ledger does not know it.
+        """
+        if number not in self.versions:
+            known = ", ".join(name or "(unnumbered)" for name in self.versions)
+            raise UsageError(f"{self.id} has no version {number or '(unnumbered)'}; the ledger knows {known}")
+        return self.versions[number]
 
     @property
     def decision(self) -> str:
@@ -286,7 +297,7 @@ class _File(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: int
+    format: Literal[1]
     direction: Direction
 
 
@@ -298,7 +309,7 @@ def _direction(data: bytes, path: Path) -> Direction:
     """
     try:
         values = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
     if isinstance(values.get("format"), int) and values["format"] > FORMAT:
         raise UsageError(

@@ -36,11 +36,13 @@ class Policy(Record):
             UsageError: it is no TOML, or a key or value is wrong.
         """
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return cls.model_validate({})
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            values = {}
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path}: not TOML: {error}") from None
+        try:
+            return cls.model_validate(values)
         except ValidationError as error:
             raise UsageError(f"{path}: {first_wrong(error, cls)}") from None
 

@@ -26,8 +26,7 @@ _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 def write(ledger: Ledger, audit: Audit, tested: MutationScore) -> list[Path]:
     """Write every report into the ledger; one that says the same is left alone."""
-    lines = event_lines(ledger.log.path.read_text(encoding="utf-8"))
-    made = files(audit, tested, lines)
+    made = files(audit, tested, event_lines(ledger.log.text()))
     artifacts.write(ledger.folder, {name: text.encode() for name, text in made.items()})
     return [ledger.folder / name for name in made]
 

@@ -307,7 +307,7 @@ def _proved(proof: Any) -> dict[str, bool]:
 def _json(ledger: Snapshot, name: str) -> Any:
     try:
         return json.loads(ledger.artifacts[name])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
