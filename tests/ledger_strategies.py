@@ -14,6 +14,7 @@ from lpk.core.evidence.records import (
     PaperVersion,
     Record,
     Replication,
+    Restoration,
     Row,
     Screening,
     Verdict,
@@ -133,13 +134,14 @@ _RECORDS: dict[str, st.SearchStrategy[Any]] = {
         reason=TEXTS | st.just(""),
     ),
     "withdrawals": st.builds(Withdrawal, what=st.sampled_from([*PAPERS, *CLAIMS, *ROWS]), reason=TEXTS),
+    "restorations": st.builds(Restoration, what=st.sampled_from([*PAPERS, *CLAIMS, *ROWS]), reason=TEXTS),
 }
 
 
 @st.composite
 def records(draw: st.DrawFn) -> list[Record]:
     """Records in an order that a person could write them in."""
-    most = {"withdrawals": 1, "replications": 2}
+    most = {"withdrawals": 1, "restorations": 1, "replications": 2}
     drawn = [draw(st.lists(strategy, max_size=most.get(name, 6))) for name, strategy in _RECORDS.items()]
     return [record for listed in drawn for record in listed]
 

@@ -116,6 +116,14 @@ def test_a_newer_kind_and_two_beginnings_are_told(log: EventLog) -> None:
         log.read()
 
 
+def test_a_key_that_only_a_newer_lpk_writes_is_told(log: EventLog) -> None:
+    head, data = log.read()[-1].id, {"id": "c-7", "text": "A claim.", "confidence": 0.9}
+    newer = Event("", (head,), "2026-05-20T00:00:00Z", "x", "claim", data)
+    log.path.write_text(log.path.read_text() + Event(newer.hash(), (head,), newer.at, "x", "claim", data).line())
+    with pytest.raises(UsageError, match="line 6 is a 'claim' with 'confidence': written by a newer lpk; update lpk"):
+        log.read()
+
+
 def test_a_wrong_record_is_told(log: EventLog) -> None:
     head = log.read()[-1].id
     wrong = Event("", (head,), "2026-05-20T00:00:00Z", "x", "claim", {"id": "c-7", "text": " "})

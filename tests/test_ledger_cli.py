@@ -92,6 +92,10 @@ def status_of(folder: Path) -> dict[str, Any]:
     return said
 
 
+def events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def add(folder: Path, text: str, quote: str, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     return lpk("ledger", "claim", text, "--paper", "arxiv:2401", "--quote", quote, *more, cwd=folder, code=code)
 
@@ -166,6 +170,77 @@ def test_a_check_is_added_to_a_claim_and_read_at_once(folder: Path) -> None:
     assert "column" in wrong.stderr
 
 
+def test_what_must_hold_for_a_check_is_set_beside_it(folder: Path) -> None:
+    def state(*more: str, code: int = 0) -> str:
+        return lpk("ledger", "claim", *more, cwd=folder, code=code).stderr
+
+    def check_of(claim: str) -> Any:
+        lpk("ledger", "explain", claim, cwd=folder)
+        return [e["data"] for e in events(folder) if e["kind"] == "claim" and e["data"]["id"] == claim][-1]["check"]
+
+    state("Accuracy hardly falls.", "--id", "c-a", "--candidate")
+    refused = state("--id", "c-a", "--tolerance", "1", code=2)
+    assert "belong to a check: give it with --check" in refused
+    state("--id", "c-a", "--check", "delta(acc) > -5", "--tolerance", "0.5", "--model", "smollm*", "--model", "qwen*")
+    assert check_of("c-a") == {"expression": "delta(acc) > -5", "tolerance": 0.5, "models": ["smollm*", "qwen*"]}
+    state("--id", "c-a", "--measure", "piqa", "--minimum", "6", "--tolerance", "0")
+    changed = {"expression": "delta(acc) > -5", "models": ["smollm*", "qwen*"], "measure": "piqa", "minimum": 6}
+    assert check_of("c-a") == changed
+    told = lpk("ledger", "explain", "c-a", cwd=folder).stdout
+    assert 'check: delta(acc) > -5 (models ["smollm*", "qwen*"], measure "piqa", minimum 6)' in told
+    state("--id", "c-a", "--check", "delta(acc) > -4")  # another check is about what it says itself
+    assert check_of("c-a") == {"expression": "delta(acc) > -4"}
+    for wrong in (["--tolerance", "-1"], ["--tolerance", "nan"], ["--minimum", "0"], ["--check", ""]):
+        state("--id", "c-a", *wrong, code=2)
+
+
+def test_a_ledger_is_named_as_an_argument_an_option_or_in_the_environment(folder: Path) -> None:
+    where, names = folder.parent, [["layers"], ["--ledger", "layers"]]
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    for command in (["ledger", "status"], ["draft"], ["prove"], ["audit", "--dry-run"], ["ledger", "screen"]):
+        code = 1 if command[0] == "audit" else 0
+        if command != ["ledger", "screen"]:  # PAPER comes first there
+            lpk(*command, "layers", cwd=where, code=code)
+        lpk(*command, "--ledger", "layers", cwd=where, code=code)
+        env = {**os.environ, "LPK_LEDGER": "layers"}
+        done = subprocess.run(
+            [sys.executable, "-m", "lpk", *command], cwd=where, capture_output=True, check=False, env=env
+        )
+        assert done.returncode == code, done.stderr
+    for name in names:
+        lpk("ledger", "collect", "--source", "bibtex", "-O", "path=papers.bib", "--dry-run", *name, cwd=where)
+    twice = lpk("audit", "layers", "--ledger", "layers", cwd=where, code=2).stderr
+    assert "two ledgers are named, layers and layers: leave one out" in twice
+    lpk("ledger", "init", "--ledger", "another", cwd=where)
+    assert "lpk ledger init FOLDER" in lpk("ledger", "init", cwd=where, code=2).stderr
+    assert "holds no ledger" in lpk("audit", ".", cwd=where, code=2).stderr
+
+
+def test_an_audit_that_cannot_be_written_down_is_told_all_the_same(folder: Path, tmp_path: Path) -> None:
+    def audited(*command: str, cwd: Path) -> tuple[str, str]:
+        done = subprocess.run([*command], capture_output=True, text=True, cwd=cwd, check=False)
+        assert done.returncode == 2, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert "blocked" in done.stdout
+        return done.stdout, line
+
+    audit = [sys.executable, "-m", "lpk", "audit"]
+    (folder / "audit_report.json").mkdir()
+    out, line = audited(*audit, cwd=folder)
+    assert "error R-LINK-1: " in out
+    assert line == "lpk: no report was written: cannot write audit_report.json: Is a directory"
+    (folder / "audit_report.json").rmdir()
+    (empty := tmp_path / "empty").mkdir()
+    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
+        return  # this machine allows no mounts in a namespace of one's own
+    script = 'mount --bind . . && mount -o remount,bind,ro . && cd "$PWD" && exec "$@"'
+    for place, named in ((folder, "audit_report.json"), (empty, "runs/example-ledger")):
+        _, line = audited("unshare", "-rm", "sh", "-c", script, "sh", *audit, cwd=place)
+        assert line == f"lpk: no report was written: cannot write {named}: Read-only file system"
+    assert list(empty.iterdir()) == []
+
+
 def test_an_abstract_is_no_support(folder: Path) -> None:
     add(folder, "Depth pruning is studied.", "We study depth pruning of language models.", "--abstract", "--id", "c-a")
     lpk("ledger", "verify", cwd=folder)
@@ -192,6 +267,73 @@ def test_withdrawing_keeps_the_history(folder: Path) -> None:
     lpk("ledger", "withdraw", "c-a", "--reason", "stated twice", cwd=folder)
     assert status_of(folder)["claims"]["c-a"] == {"status": "withdrawn", "why": "stated twice"}
     assert (folder / "events.jsonl").read_text(encoding="utf-8").startswith(before)
+
+
+def test_restoring_undoes_a_withdrawal_and_keeps_both(folder: Path) -> None:
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    (row,) = [event["data"]["id"] for event in events(folder) if event["kind"] == "row"]
+    assert "was not withdrawn" in lpk("ledger", "restore", "c-a", "--reason", "x", cwd=folder, code=2).stderr
+    for what in ("c-a", row, "2401.00001"):
+        before = (folder / "events.jsonl").read_bytes()
+        lpk("ledger", "withdraw", what, "--reason", "in haste", cwd=folder)
+        assert status_of(folder)["claims"]["c-a"]["status"] == "withdrawn"
+        if what != row:
+            above = lpk("ledger", "restore", row, "--reason", "x", cwd=folder, code=2).stderr
+            assert "was not withdrawn by itself: restore " + ("c-a" if what == "c-a" else "arxiv:2401") in above
+        lpk("ledger", "restore", what, "--reason", "it holds", cwd=folder)
+        assert status_of(folder)["claims"]["c-a"]["status"] == "supported"
+        assert (folder / "events.jsonl").read_bytes().startswith(before)
+        told = lpk("ledger", "explain", what, cwd=folder).stdout
+        assert told.index("withdrawal: in haste (Ada)") < told.index("restoration: it holds (Ada)")
+
+
+def test_a_paper_may_be_named_without_its_scheme(folder: Path) -> None:
+    assert "Depth pruning" in lpk("ledger", "explain", "2401.00001", cwd=folder).stdout
+    other = BIB.replace("eprint = {2401.00001v1}", "doi = {2401.00001}").replace("archivePrefix = {arXiv},", "")
+    (folder.parent / "other.bib").write_text(other.replace("2401.00001", "10.2401/00001"), encoding="utf-8")
+    lpk("ledger", "collect", "--source", "bibtex", "-O", "path=../other.bib", cwd=folder)
+    assert "doi:10.2401/00001" in lpk("ledger", "explain", "10.2401/00001", cwd=folder).stdout
+    assert "no claim, row or paper '00001'" in lpk("ledger", "explain", "00001", cwd=folder, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("ledger.toml", "keywords =", "keyword =", "no key 'direction.keyword'; did you mean 'keywords'?"),
+        ("ledger.toml", "\nwords = [", "\nword = [", "no key 'direction.facets.0.word'; did you mean 'words'?"),
+        ("ledger.toml", "[direction]", "[diretion]", "no key 'diretion'; did you mean 'direction'?"),
+        ("ledger.toml", 'title = "', 'titel = "', "no key 'direction.titel'; did you mean 'title'?"),
+        ("ledger.toml", "title = ", "# title = ", "direction.title is missing"),
+        (
+            "ledger.toml",
+            'title = "Layer redundancy"',
+            "title = 7",
+            "direction.title: input should be a valid string, not 7",
+        ),
+        ("ledger.toml", "format = 1", "format = 2", "written by a newer lpk (format 2, this one knows 1); update lpk"),
+        ("ledger.toml", "format = 1", "format = ", "not TOML"),
+        ("policy.toml", "", "supporting_paper = 2", "no key 'supporting_paper'; did you mean 'supporting_papers'?"),
+        ("policy.toml", "", 'quotes = "lax"', "quotes: input should be 'strict' or 'seed-2026', not 'lax'"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_by_its_key(folder: Path, file: str, old: str, new: str, said: str) -> None:
+    path = folder / file
+    text = path.read_text(encoding="utf-8") if old else ""
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    told = lpk("ledger", "status", cwd=folder, code=2).stderr
+    assert f"lpk: {file}: {said}" in told
+
+
+def test_what_init_refuses_leaves_nothing_and_what_is_there_stays(tmp_path: Path) -> None:
+    assert "text" in lpk("ledger", "init", "deep/layers", "--question", " ", cwd=tmp_path, code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".gitignore").write_text("*.log", encoding="utf-8")
+    lpk("ledger", "init", ".", cwd=tmp_path)
+    ignored = (tmp_path / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert ignored[0] == "*.log"
+    assert "papers/*.pdf" in ignored
 
 
 def test_a_file_that_changed_is_not_trusted(folder: Path) -> None:
@@ -247,6 +389,15 @@ def test_every_artifact(folder: Path) -> None:
         (["verify", "--ledger", "layers"], "there is no row to look up"),
         (["withdraw", "c-9", "--reason", "x", "--ledger", "layers"], "has no claim, row or paper 'c-9'"),
         (["check", "all", "--study", ".", "--ledger", "layers"], "no claim carries a check"),
+        (["restore", "c-9", "--reason", "x", "--ledger", "layers"], "has no claim, row or paper 'c-9'"),
+        (["withdraw", "../x", "--reason", "x", "--ledger", "layers"], "has no claim, row or paper '../x'"),
+        (["claim", "--id", "c-9", "--type", "method", "--ledger", "layers"], "has no claim 'c-9'"),
+        (["read", "2401.00001", ".", "--ledger", "layers"], "a folder; say which file in it"),
+        (["read", "2401.00001", "paper.md", "--source", "arxiv", "--ledger", "layers"], "leave --source and -O out"),
+        (["read", "2401.00001", "paper.md", "--version", "", "--ledger", "layers"], "has no version (unnumbered)"),
+        (["collect", "--source", "pdf", "-O", "path=paper.md", "--ledger", "layers"], "it reads .pdf only"),
+        (["init", ""], "it is empty"),
+        (["status", "--ledger", ""], "it is empty"),
         (["collect", "--source", "telepathy", "--ledger", "layers"], "no source 'telepathy'"),
         (["collect", "--source", "bibtex", "-O", "path", "--ledger", "layers"], "write KEY=VALUE"),
         (["collect", "--paper", "arxiv:../../etc/passwd", "--ledger", "layers"], "arxiv"),
@@ -256,6 +407,51 @@ def test_wrong_turns_are_told_in_a_line(folder: Path, arguments: list[str], said
     before = (folder / "events.jsonl").read_bytes()
     assert said in lpk("ledger", *arguments, cwd=folder.parent, code=2).stderr
     assert (folder / "events.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "said"),
+    [
+        ("ledger.toml", b"x = " + b"[" * 5000, "ledger.toml: not TOML: "),
+        ("ledger.toml", bytes(range(128, 256)), "ledger.toml: not TOML: "),
+        ("ledger.toml", b"", "ledger.toml: format is missing"),
+        ("ledger.toml", b"format = 0", "ledger.toml: format: input should be 1, not 0"),
+        ("ledger.toml", b'format = 1\ndirection = "x"', "ledger.toml: direction: wanted keys and values, not 'x'"),
+        ("ledger.toml", None, "ledger.toml: is a directory"),
+        ("policy.toml", b"x = " + b"[" * 5000, "policy.toml: not TOML: "),
+        ("policy.toml", b'[severities]\nR-NUM-9 = "off"', "no rule 'R-NUM-9'; did you mean 'R-NUM-"),
+        ("policy.toml", None, "policy.toml: is a directory"),
+        ("events.jsonl", b"[" * 99999 + b"\n", "events.jsonl: line 1 is damaged"),
+        ("events.jsonl", b'{"id": 1, "previous": 5}\n', "events.jsonl: line 1 is no event"),
+        (
+            "events.jsonl",
+            b'{"id": "x", "previous": [], "at": NaN, "by": "b", "kind": "claim", "data": {}}\n',
+            "events.jsonl: line 1 is no event",
+        ),
+        (
+            "events.jsonl",
+            rb'{"id": "x", "previous": [], "at": "\ud800", "by": "b", "kind": "claim", "data": {}}' + b"\n",
+            "events.jsonl: line 1 is no event",
+        ),
+        ("events.jsonl", None, "events.jsonl: is a directory"),
+        ("paper", b"no folder", "cannot write paper/paper.md: File exists"),
+    ],
+)
+def test_a_file_that_is_something_else_is_told_in_a_line(
+    folder: Path, file: str, data: bytes | None, said: str
+) -> None:
+    (folder / file).unlink(missing_ok=True)
+    if data is None:
+        (folder / file).mkdir()
+    else:
+        (folder / file).write_bytes(data)
+    assert said in lpk("draft", cwd=folder, code=2).stderr
+
+
+def test_a_ledger_without_events_is_an_empty_one(folder: Path) -> None:
+    (folder / "events.jsonl").unlink()
+    assert "0 of 0" in lpk("ledger", "screen", cwd=folder).stdout
+    assert "blocked" in lpk("audit", cwd=folder, code=1).stdout
 
 
 def test_a_paper_in_latin_1_is_told(folder: Path) -> None:

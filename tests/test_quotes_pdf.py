@@ -330,7 +330,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "page tree loop": (_page_tree_loop, "damaged"),
     "form bomb": (_form_bomb, "seconds"),
     "missing": (lambda file: None, "no such file"),
-    "folder": (lambda file: file.mkdir(), "no such file"),
+    "folder": (lambda file: file.mkdir(), "a folder; say which file in it"),
 }
 
 
@@ -501,6 +501,14 @@ def test_a_batch_gives_each_row_its_verdict_and_the_bad_ones_their_error(lpk: Lp
     done = lpk("quote", "check", "--batch", batch, "--out", tmp_path / "out.jsonl")
     assert (done.returncode, done.stdout) == (0, "")
     assert json.loads((tmp_path / "out.jsonl").read_text())["verdict"] == "verified"
+    batch.write_text("[" * 99_999 + "\n" + r'{"pdf": "a.md", "quote": "four words \ud800 are enough"}' + "\n")
+    done = lpk("quote", "check", "--batch", batch)
+    assert (done.returncode, done.stderr) == (1, "")
+    told = [json.loads(line)["error"] for line in done.stdout.splitlines()]
+    assert [error.partition(":")[0] for error in told] == ["line 1 is no JSON", "line 2 is no JSON"]
+    done = lpk("quote", "check", "--batch", batch, "--out", tmp_path / "none" / "out.jsonl")
+    assert done.returncode == 2
+    assert f"there is no folder {tmp_path / 'none'}" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -509,6 +517,7 @@ def test_a_batch_gives_each_row_its_verdict_and_the_bad_ones_their_error(lpk: Lp
         ((), "say which document"),
         (("a.pdf",), "say which document"),
         (("a.docx", "four words are enough"), "no such file"),
+        ((".", "four words are enough"), "a folder; say which file in it"),
         (("--batch", "none.jsonl"), "none.jsonl"),
         (("--batch", "none.jsonl", "--page", "3"), "--batch takes"),
         (("a.pdf", "four words are enough", "--page", "0"), "--page"),

@@ -295,7 +295,7 @@ def test_the_forecast_of_a_search_that_no_loss_steers_is_exact(name: str, world:
     fresh = Evaluator(world.stack, world.evaluator.objective, world.sequences, memo, "forecast")
     drive(searcher, world.problem, fresh.losses)
     assert expected is not None
-    assert memo.cost() == expected.cost
+    assert replace(memo.cost(), head_tokens=0) == expected.cost
 
 
 def test_a_forecast_gives_up_in_time(world: World) -> None:

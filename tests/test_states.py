@@ -17,6 +17,7 @@ from lpk.core.evidence.records import (
     Document,
     PaperVersion,
     Record,
+    Restoration,
     Row,
     Screening,
     Verdict,
@@ -78,6 +79,15 @@ def test_supported() -> None:
         ([*supported_records(), Withdrawal(what="c-1", reason="wrong")], "withdrawn", "wrong"),
         ([*supported_records(), Withdrawal(what="r-1", reason="wrong")], "withdrawn", "r-1: wrong"),
         ([*supported_records(), Withdrawal(what=PAPER, reason="gone")], "withdrawn", "gone"),
+        *(
+            ([*supported_records(), Withdrawal(what=what, reason="x"), Restoration(what=what, reason="y")], "supported", "r-1")
+            for what in ("c-1", "r-1", PAPER)
+        ),
+        (
+            [*supported_records(), *(make(what="c-1", reason="x") for make in (Withdrawal, Restoration, Withdrawal))],
+            "withdrawn",
+            "x",
+        ),
         (
             [*supported_records(), PaperVersion(paper=PAPER, version="v2", title="Depth pruning, again")],
             "stale",

@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from lpk import __version__
-from lpk.core.errors import ExitCode, LpkError, did_you_mean
+from lpk.core.errors import ExitCode, LpkError, did_you_mean, first_wrong
 
 #: command -> (what it does, where it is).
 COMMANDS: Final = {
@@ -99,10 +99,9 @@ def _run(arguments: list[str]) -> int:
         if isinstance(error, OSError) and error.filename:  # a name too long, a folder that may not be read ...
             message = f"{error.filename}: {(error.strerror or str(error)).lower()}"
             return _tell(message, ExitCode.USAGE, error, arguments)
+        wrong: Any = error
         if type(error).__module__.startswith("pydantic") and hasattr(error, "errors"):  # a value that a record refuses
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "value"
-            return _tell(f"{where}: {first['msg'].removeprefix('Value error, ')}", ExitCode.USAGE, error, arguments)
+            return _tell(first_wrong(wrong), ExitCode.USAGE, error, arguments)
         message = f"a defect in lpk: {type(error).__name__}: {error} (lpk --debug ... shows where)"
         return _tell(message, ExitCode.INTERNAL, error, arguments)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lpk.commands.console import table
+from lpk.commands.ledger.common import of_ledger
 from lpk.core.errors import UsageError, did_you_mean
 from lpk.core.registry import installed
 
@@ -22,7 +23,7 @@ SHOWN = 2
 
 
 @click.command(epilog="Exit codes: 0 ready; 1 blocked; 2 the ledger, the policy or a flag is wrong.")
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@of_ledger(otherwise=None, said="the working directory, or else the example")
 @click.option(
     "--only", multiple=True, metavar="RULE", help="Only this rule, e.g. R-NUM-1. May be repeated; no reports."
 )
@@ -33,7 +34,8 @@ def audit(folder: Path | None, only: Sequence[str], listing: bool, dry_run: bool
     """Audit the ledger in FOLDER: seven rounds of rules, then the gate.
 
     Without FOLDER it is the ledger in the working directory, or else the example that comes with lpk. What it finds
-    is written beside the ledger: audit_report.md, audit_report.json and audit.sarif.
+    is written beside the ledger: audit_report.md, audit_report.json and audit.sarif. Where that cannot be, it is
+    printed all the same, and the exit code is 2.
     """
     from lpk.core.evidence import report
     from lpk.core.evidence.audit import audit as run
@@ -47,13 +49,17 @@ def audit(folder: Path | None, only: Sequence[str], listing: bool, dry_run: bool
     if listing:
         _list(chosen, as_json)
         return 0
-    ledger = Ledger(_folder(folder))
+    where, unwritable = _folder(folder)
+    ledger = Ledger(where)
     now = snapshot(ledger, registry)
     found = run(now, chosen) if only else full_audit(now, registry)
     tested = try_rules(chosen)
-    written = []
-    if not (dry_run or only):
-        written = report.write(ledger, found, tested)
+    written, reporting = [], not (dry_run or only)
+    if reporting and not unwritable:
+        try:
+            written = report.write(ledger, found, tested)
+        except UsageError as error:
+            unwritable = error
     if as_json:
         click.echo(json.dumps(report.as_json(found, tested), indent=2, ensure_ascii=False))
     else:
@@ -61,18 +67,23 @@ def audit(folder: Path | None, only: Sequence[str], listing: bool, dry_run: bool
     for culprit in registry.broken:
         note = f"{culprit.provider.entry_point} of {culprit.provider} is broken; rules that it may have were not run"
         click.echo(f"lpk: note: {note}", err=True)
+    if reporting and unwritable:
+        raise UsageError(f"no report was written: {unwritable}")
     return 0 if found.ready else 1
 
 
-def _folder(folder: Path | None) -> Path:
-    """The ledger that is meant."""
+def _folder(folder: Path | None) -> tuple[Path, UsageError | None]:
+    """The ledger that is meant; and why the example could not be copied, where it is read as it was shipped."""
     if folder is not None:
-        return folder
+        return folder, None
     if Path("ledger.toml").exists():
-        return Path()
-    from lpk.core.evidence.example import open_example
+        return Path(), None
+    from lpk.core.evidence.example import open_example, shipped
 
-    return open_example()
+    try:
+        return open_example(), None
+    except UsageError as error:
+        return click.get_current_context().with_resource(shipped()), error
 
 
 def _chosen(every: Sequence[Rule[Any]], only: Sequence[str]) -> list[Rule[Any]]:

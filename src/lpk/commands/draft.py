@@ -8,14 +8,15 @@ from pathlib import Path
 
 import click
 
+from lpk.commands.ledger.common import of_ledger
 from lpk.core.registry import installed
 
 
 @click.command()
-@click.argument("ledger", type=click.Path(path_type=Path), default=".")
+@of_ledger()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def draft(ledger: Path, as_json: bool) -> None:
-    """Render the draft of LEDGER, its evidence matrix, references and the rest.
+def draft(folder: Path, as_json: bool) -> None:
+    """Render the draft of the ledger in FOLDER, its evidence matrix, references and the rest.
 
     Every sentence of fact in it comes from the ledger's rows. The same ledger gives the same bytes.
     """
@@ -24,7 +25,7 @@ def draft(ledger: Path, as_json: bool) -> None:
     from lpk.core.evidence.publish import audited
     from lpk.core.evidence.states import statuses
 
-    opened = Ledger(ledger)
+    opened = Ledger(folder)
     found, files = audited(opened, installed())
     changed = write(opened.folder, files)
     counts = Counter(str(standing.status) for standing in statuses(opened.snapshot()).values())

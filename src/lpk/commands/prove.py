@@ -7,19 +7,21 @@ from pathlib import Path
 
 import click
 
+from lpk.commands.ledger.common import of_ledger
+
 
 @click.command()
-@click.argument("ledger", type=click.Path(path_type=Path), default=".")
+@of_ledger()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: paper/proof.json.")
-def prove(ledger: Path, as_json: bool) -> int:
-    """Write LEDGER's paper/demo.py and run it: it finds every supported claim's quotes in the papers again.
+def prove(folder: Path, as_json: bool) -> int:
+    """Write paper/demo.py of the ledger in FOLDER and run it: it finds every supported claim's quotes in the papers again.
 
     Exit code 0: all of them, and there is at least one; 1: not so.
     """
     from lpk.core.evidence import proof
     from lpk.core.evidence.ledger import Ledger
 
-    opened = Ledger(ledger)
+    opened = Ledger(folder)
     code, said = proof.prove(opened)
     if as_json:
         written = (opened.folder / "paper" / "proof.json").read_text(encoding="utf-8")

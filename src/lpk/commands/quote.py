@@ -161,7 +161,8 @@ def _checked(line: str, number: int) -> dict[str, Any]:
     """A row, or with what is wrong with it under ``error``."""
     try:
         row = json.loads(line)
-    except ValueError as error:
+        json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is in no text
+    except (ValueError, RecursionError) as error:
         return {"line": number, "error": f"line {number} is no JSON: {error}"}
     if not isinstance(row, dict):
         return {"line": number, "error": f"line {number} is no JSON object"}

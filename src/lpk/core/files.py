@@ -39,8 +39,11 @@ def room(where: Path | str) -> Iterator[None]:
             errno.EROFS,
             errno.EPERM,
             errno.ENOTDIR,
+            errno.EISDIR,
+            errno.EEXIST,
         )
-        if forbidden and str(getattr(error, "filename", None) or where).startswith(str(Path(where).parent)):
+        named = Path(str(getattr(error, "filename", None) or where)).absolute()
+        if forbidden and named.is_relative_to(Path(where).absolute().parent):
             raise UsageError(f"cannot write {where}: {getattr(error, 'strerror', error)}") from error
         raise
 
@@ -136,6 +139,8 @@ def _sync_directory(directory: Path) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file or none: a temporary file, fsync, rename, fsync of the folder."""
     with room(path):
+        if not path.parent.is_dir():  # told by its own name, not by the temporary one
+            raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
         try:
             with os.fdopen(descriptor, "wb") as file:

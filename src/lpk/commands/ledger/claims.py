@@ -1,4 +1,4 @@
-"""From papers to claims: claim, verify, withdraw, check."""
+"""From papers to claims: claim, verify, withdraw, restore, check."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lpk.commands.ledger.common import FOLDER, JSON, ledger, opened_at, tell
+from lpk.commands.ledger.common import JSON, ledger, of_ledger, opened_at, tell
 from lpk.core.errors import UsageError
 from lpk.core.registry import installed
 
 if TYPE_CHECKING:
     from lpk.core.evidence.ledger import Snapshot
-    from lpk.core.evidence.records import Claim, Row
+    from lpk.core.evidence.records import Check, Claim, Row
+
+#: What a check may say beside its expression.
+PRECONDITIONS = ("tolerance", "models", "measure", "minimum")
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.argument("text", required=False)
 @click.option("--id", "name", help="The claim's id, or that of a known claim to add a quote to.")
 @click.option("--type", "kind", type=click.Choice(["background", "method", "finding", "limitation"]))
@@ -33,16 +36,23 @@ if TYPE_CHECKING:
     "--relation", type=click.Choice(["supports", "contradicts", "qualifies", "background"]), default="supports"
 )
 @click.option("--check", "expression", help="An expression over a study's tables (docs/claims.md).")
+@click.option("--tolerance", type=click.FloatRange(min=0), help="Of the check: how far its bound may be missed.")
+@click.option("--model", "models", multiple=True, metavar="PATTERN", help="Of the check: models that it is about.")
+@click.option("--measure", help="Of the check: a measure that these models must have.")
+@click.option("--minimum", type=click.IntRange(min=1), help="Of the check: observations that must be there.")
 @click.option("--candidate", is_flag=True, help="Note the claim now; its quote comes later.")
 def claim(text: str | None, folder: Path, name: str | None, candidate: bool, **values: Any) -> None:
-    """State a claim, TEXT, and the quote that bears on it; or add a quote to a claim with --id."""
+    """State a claim, TEXT, and the quote that bears on it; or add a quote or a check to a claim with --id."""
     from lpk.core.evidence.work import row_of
 
     opened, now = opened_at(folder)
+    if text is None and name:
+        name = now.found(name, now.claims, "claim")
     if not values["paper"] and any(values[key] for key in ("quote", "page", "section", "version")):
         raise UsageError("--quote, --page, --section and --version say what a paper has: name it with --paper")
-    changes = name in now.claims and (text or values["expression"] or values["kind"] or values["questions"])
-    if not values["paper"] and not changes and not (candidate or values["expression"]):
+    checked = any(values[key] not in (None, ()) for key in ("expression", *PRECONDITIONS))
+    changes = name in now.claims and (text or checked or values["kind"] or values["questions"])
+    if not values["paper"] and not changes and not (candidate or checked):
         raise UsageError("a claim needs a quote: --paper ID --quote '...' (or --candidate: the quote comes later)")
     made = _claim(now, text, name, values)
     records: list[Any] = [] if now.claims.get(made.id) == made else [made]
@@ -62,26 +72,22 @@ def _basis(abstract: bool) -> dict[str, str]:
 def _claim(now: Snapshot, text: str | None, name: str | None, values: dict[str, Any]) -> Claim:
     from pydantic import ValidationError
 
-    from lpk.core.evidence.checks import validate
-    from lpk.core.evidence.records import Check, Claim
+    from lpk.core.evidence.records import Claim
 
     if text is None:
         if not name:
             raise UsageError("say what the claim is: TEXT, or --id of a claim that the ledger has")
-        name = now.found(name, now.claims, "claim")
         text = now.claims[name].text
-    for question in values["questions"]:
-        now.found(question, {each.id: each for each in now.direction.questions}, "research question")
-    if values["expression"]:
-        validate(values["expression"])
+    asked = {each.id: each for each in now.direction.questions}
+    questions = tuple(now.found(question, asked, "research question") for question in values["questions"])
     before = now.claims.get(name or Claim.id_of(text))
     try:
         return Claim(
             id=name or Claim.id_of(text),
             text=" ".join(text.split()),
             type=values["kind"] or (before.type if before else "finding"),
-            questions=tuple(values["questions"]) or (before.questions if before else ()),
-            check=Check(expression=values["expression"]) if values["expression"] else before.check if before else None,
+            questions=questions or (before.questions if before else ()),
+            check=_check(before.check if before else None, values),
         )
     except ValidationError as error:
         if any(each["loc"] == ("id",) for each in error.errors()):
@@ -89,8 +95,22 @@ def _claim(now: Snapshot, text: str | None, name: str | None, values: dict[str, 
         raise
 
 
+def _check(before: Check | None, values: dict[str, Any]) -> Check | None:
+    """What the claim's check shall be: another one, or the one that it has with some of what must hold for it changed."""
+    from lpk.core.evidence.checks import validate
+    from lpk.core.evidence.records import Check
+
+    given = {key: values[key] for key in PRECONDITIONS if values[key] not in (None, ())}
+    if values["expression"] is not None:
+        validate(values["expression"])
+        return Check(expression=values["expression"], **given)
+    if given and before is None:
+        raise UsageError("--tolerance, --model, --measure and --minimum belong to a check: give it with --check")
+    return Check.model_validate({**before.canonical(), **given}) if before else None
+
+
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.argument("names", nargs=-1, metavar="[ID]...")
 @JSON
 def verify(folder: Path, names: Sequence[str], as_json: bool) -> None:
@@ -142,11 +162,11 @@ def _rows(now: Snapshot, names: Sequence[str]) -> list[Row]:
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.argument("name", metavar="ID")
 @click.option("--reason", required=True, help="Why.")
 def withdraw(folder: Path, name: str, reason: str) -> None:
-    """Take a claim, a row or a paper back. It stays in the history."""
+    """Take a claim, a row or a paper back. It stays in the history; lpk ledger restore undoes it."""
     from lpk.core.evidence.work import withdrawal
 
     opened, now = opened_at(folder)
@@ -156,7 +176,21 @@ def withdraw(folder: Path, name: str, reason: str) -> None:
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
+@click.argument("name", metavar="ID")
+@click.option("--reason", required=True, help="Why.")
+def restore(folder: Path, name: str, reason: str) -> None:
+    """Undo a withdrawal: the status follows from the evidence again. Both stay in the history."""
+    from lpk.core.evidence.work import restoration
+
+    opened, now = opened_at(folder)
+    made = restoration(now, name, reason)
+    opened.write([made])
+    click.echo(f"{made.what}: restored, {reason}")
+
+
+@ledger.command()
+@of_ledger()
 @click.argument("name", metavar="CLAIM")
 @click.option("--study", required=True, type=click.Path(path_type=Path), help="A finished study's folder.")
 @JSON

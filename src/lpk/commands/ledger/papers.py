@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lpk.commands.console import key_values
-from lpk.commands.ledger.common import FOLDER, JSON, ledger, opened_at, tell
+from lpk.commands.ledger.common import JSON, ledger, of_ledger, opened_at, tell
 from lpk.core.errors import UsageError
 from lpk.core.registry import installed
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @ledger.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@of_ledger(otherwise=None, said="none: it must be named")
 @click.option("--id", "name", help="A short id for the direction.  [default: the folder's name]")
 @click.option("--title", help="What the ledger is about.  [default: the id]")
 @click.option("--category", default="", help="Its place in a taxonomy, e.g. cs-ai/deep-llm-layer-redundancy.")
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--facet", "facets", multiple=True, metavar="NAME=WORD,WORD", help="What a paper must be about.")
 @click.option("--question", "questions", multiple=True, help="A research question. May be repeated.")
 def init(
-    folder: Path,
+    folder: Path | None,
     name: str | None,
     title: str | None,
     category: str,
@@ -40,6 +40,8 @@ def init(
     """Begin a ledger in FOLDER. What is not said here is written into its ledger.toml later."""
     from lpk.core.evidence.ledger import Ledger
 
+    if folder is None:
+        raise UsageError("say where the ledger shall be: lpk ledger init FOLDER")
     name = name or folder.absolute().name
     lines = ["# What this ledger is about. lpk reads it anew each time; edit it as you like.", "format = 1", ""]
     lines += ["[direction]", f"id = {_toml(name)}", f"title = {_toml(title or name)}", f"category = {_toml(category)}"]
@@ -69,11 +71,11 @@ def init(
 
 def _toml(text: str) -> str:
     """A TOML basic string; JSON's escapes are among TOML's."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.option("--source", default="arxiv", show_default=True, help="A source: lpk plugins list --kind source.")
 @click.option("-O", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source.")
 @click.option("--paper", "papers", multiple=True, metavar="ID", help="Look this paper up, in place of a search.")
@@ -136,7 +138,7 @@ def _source(name: str, options: Sequence[str]) -> Any:
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.argument("paper", required=False)
 @click.argument("decision", required=False, type=click.Choice(["include", "exclude", "background"]))
 @click.option("--reason", help="A code: in-scope, off-topic, not-llm, no-evaluation, duplicate ...")
@@ -175,14 +177,14 @@ def _waiting(now: Snapshot, as_json: bool) -> None:
             click.echo(f"{criterion.id}  {criterion.decision}: {criterion.text}")
         for paper, facets in shown:
             marks = ", ".join(f"{f.name}: {facets.get(f.name, '-')}" for f in now.direction.facets)
-            click.echo(f"{paper.latest.name}  {paper.latest.title}" + (f"  [{marks}]" if marks else ""))
+            click.echo(f"{paper.id}  {paper.latest.title}" + (f"  [{marks}]" if marks else ""))
         click.echo(f"{len(papers)} of {len(now.papers)} papers wait for a decision")
 
     tell(as_json, [{"paper": p.id, "title": p.latest.title, "facets": facets} for p, facets in shown], say)
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.argument("paper")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--version", help="Which version the file is.  [default: the latest that the ledger knows]")
@@ -201,9 +203,9 @@ def read(
     known = now.papers[now.found(paper, now.papers, "paper")]
     if not known.versions:
         raise UsageError(f"{known.id} was never described; collect it first")
-    wanted = known.versions.get(version) if version is not None else known.latest
-    if wanted is None:
-        raise UsageError(f"{known.id} has no version {version}; the ledger knows {', '.join(known.versions)}")
+    wanted = known.latest if version is None else known.version(version)
+    if file is not None and (source or options):
+        raise UsageError("a FILE is read as it is: leave --source and -O out")
     with TemporaryDirectory() as scratch:
         if file is None:
             made = _source(source or wanted.source or "arxiv", options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lpk.commands.console import table
-from lpk.commands.ledger.common import FOLDER, JSON, ledger, opened_at, tell
+from lpk.commands.ledger.common import JSON, ledger, of_ledger, opened_at, tell
 from lpk.core.registry import installed
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.option("--metrics", is_flag=True, help="The measures, each with definition, numerator and denominator.")
 @JSON
 def status(folder: Path, metrics: bool, as_json: bool) -> None:
@@ -76,21 +77,35 @@ def _metrics(folder: Path, as_json: bool) -> None:
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.argument("name", metavar="ID")
 def explain(folder: Path, name: str) -> None:
     """Tell all about a claim, a row or a paper: its status, what it rests on, and what happened to it."""
-    from lpk.core.evidence.states import of_claim, of_row
+    from lpk.core.evidence.records import Restoration, Withdrawal
 
     _, now = opened_at(folder)
     name = now.found(name, {**now.claims, **now.rows, **now.papers}, "claim, row or paper")
     if name in now.papers:
         _explain_paper(now, name)
-        return
+    else:
+        _explain_claim(now, name)
+    for event in now.events:
+        if isinstance(event.record, Withdrawal | Restoration) and event.record.what == name:
+            click.echo(f"{event.at} {event.kind}: {event.record.reason} ({event.by})")
+
+
+def _explain_claim(now: Snapshot, name: str) -> None:
+    """A claim with its rows, or one row."""
+    from lpk.core.evidence.states import of_claim, of_row
+
     claim = now.claims.get(name)
     if claim:
         standing = of_claim(now, claim)
         click.echo(f"{claim.id}  {claim.type}, {standing.status}: {standing.why}\n  {claim.text}")
+        if claim.check:
+            beside = {key: value for key, value in claim.check.canonical().items() if key != "expression"}
+            said = ", ".join(f"{key} {json.dumps(value)}" for key, value in beside.items())
+            click.echo(f"  check: {claim.check.expression}" + (f" ({said})" if said else ""))
         for made in now.replications.get(claim.id, []):
             click.echo(f"  measured: {made.verdict}, {made.expression}, study {made.study[:12]}")
     rows = now.of_claim(name) if claim else [now.rows[name]]
@@ -132,7 +147,7 @@ def _explain_paper(now: Snapshot, name: str) -> None:
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 def export(folder: Path) -> None:
     """Write every artifact: tables, audit report, draft, proof script, references, annotations, dashboard.
 
@@ -145,7 +160,7 @@ def export(folder: Path) -> None:
 
     opened, now = opened_at(folder)
     found, files = audited(opened, installed())
-    lines = report.event_lines(opened.log.path.read_text(encoding="utf-8"))
+    lines = report.event_lines(opened.log.text())
     tested = try_rules(rules(installed()))
     files |= {name: text.encode() for name, text in report.files(found, tested, lines).items()}
     files["index.html"] = _page(opened, now, found).encode()
@@ -155,7 +170,7 @@ def export(folder: Path) -> None:
 
 
 @ledger.command()
-@FOLDER
+@of_ledger()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.  [default: any that is free]")
 def serve(folder: Path, port: int) -> None:
     """Show the dashboard to a browser on this machine, until Ctrl-C."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lpk.core.errors import UsageError
-from lpk.core.files import write_bytes
+from lpk.core.files import room, write_bytes
 
 if TYPE_CHECKING:
     from lpk.core.evidence.audit import Audit
@@ -111,12 +111,16 @@ def write(folder: Path, files: Mapping[str, bytes]) -> list[str]:
 
     Returns:
         The names of those that changed.
+
+    Raises:
+        UsageError: the disk is full, or may not be written.
     """
     changed = []
     for name, data in files.items():
         path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        if not path.is_file() or path.read_bytes() != data:
-            write_bytes(path, data)
-            changed.append(name)
+        with room(path):
+            path.parent.mkdir(exist_ok=True)
+            if not path.is_file() or path.read_bytes() != data:
+                write_bytes(path, data)
+                changed.append(name)
     return changed

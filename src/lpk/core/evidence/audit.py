@@ -15,6 +15,7 @@ from lpk.core.evidence.contracts import Finding, Rule, Severity
 from lpk.core.evidence.ledger import Snapshot
 
 if TYPE_CHECKING:
+    from lpk.core.evidence.policy import Policy
     from lpk.core.registry import Registry
 
 #: round -> what it is about. Plugins may add rounds.
@@ -124,11 +125,12 @@ class Audit:
         return sorted({rule.round for rule in self.rules})
 
 
-def rules(registry: Registry) -> list[Rule[Any]]:
+def rules(registry: Registry, policy: Policy | None = None) -> list[Rule[Any]]:
     """Every installed rule, by round and code.
 
     Raises:
         PluginError: one is broken, or two have one code: an audit that leaves a rule out is none.
+        UsageError: the policy has a severity for a rule that there is not.
     """
     for culprit in registry.broken:  # it cannot be told what a broken entry point would have offered
         if culprit.provider.distribution == "lpk":
@@ -138,6 +140,9 @@ def rules(registry: Registry) -> list[Rule[Any]]:
     for rule in made:
         if names.setdefault(rule.id, rule.name) != rule.name:
             raise PluginError(f"rules {names[rule.id]} and {rule.name} have one code, {rule.id}; uninstall one")
+    for name in policy.severities if policy else ():
+        if name not in names:
+            raise UsageError(f"policy.toml, severities: no rule {name!r}{did_you_mean(name, names)}")
     return sorted(made, key=lambda rule: (rule.round, rule.id))
 
 
@@ -153,14 +158,9 @@ def full_audit(ledger: Snapshot, registry: Registry) -> Audit:
     """Run every installed rule over a ledger.
 
     Raises:
-        PluginError: as for :func:`rules`.
-        UsageError: the policy has a severity for a rule that there is not.
+        PluginError, UsageError: as for :func:`rules`.
     """
-    found = rules(registry)
-    for name in ledger.policy.severities:
-        if name not in {rule.id for rule in found}:
-            raise UsageError(f"policy.toml, severities: no rule {name!r}{did_you_mean(name, (r.id for r in found))}")
-    return audit(ledger, found, offering(registry))
+    return audit(ledger, rules(registry, ledger.policy), offering(registry))
 
 
 def offering(registry: Registry) -> dict[str, str]:

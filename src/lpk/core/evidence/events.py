@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from lpk.core.errors import UsageError
+from lpk.core.errors import UsageError, first_wrong
 from lpk.core.evidence.records import RECORDS, Record, digest
 from lpk.core.files import room
 
@@ -83,6 +83,10 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def text(self) -> str:
+        """As it stands in the file; empty before the first event."""
+        return self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+
     def read(self) -> list[Event]:
         """All events, each after those that it follows.
 
@@ -99,8 +103,11 @@ class EventLog:
         Raises:
             UsageError: as for :meth:`read`, another process holds the ledger for a minute, or the disk is full.
         """
+        records = list(records)
+        if not records:  # a ledger that may only be read can be looked at
+            return []
         try:
-            with FileLock(self.path.with_name(".events.lock"), timeout=PATIENCE), room(self.path):
+            with room(self.path), FileLock(self.path.with_name(".events.lock"), timeout=PATIENCE):
                 lines, whole = self._whole_lines()
                 events = self._checked(lines)
                 following, heads = {event.id for event in events}, heads_of(events)
@@ -148,7 +155,7 @@ class EventLog:
                 text = line.decode()
                 if text.strip():
                     found.append((number, json.loads(text)))
-            except ValueError:
+            except (ValueError, RecursionError):
                 if last and not line.endswith(b"\n"):
                     return found, begin
                 raise UsageError(f"{self.path}: line {number}{_damage(line)}") from None
@@ -182,9 +189,10 @@ class EventLog:
             event = Event(
                 str(value["id"]), tuple(value["previous"]), value["at"], value["by"], value["kind"], value["data"]
             )
-        except (KeyError, TypeError):
+            hashed = event.hash()
+        except (KeyError, TypeError, ValueError):  # no such keys; or a number or a letter that no event can have
             raise UsageError(f"{self.path}: line {number} is no event of a ledger") from None
-        if event.hash() != event.id:
+        if hashed != event.id:
             raise UsageError(
                 f"{self.path}: line {number} was changed after it was written (its hash does not fit); "
                 "take the file from git again"
@@ -195,8 +203,11 @@ class EventLog:
             event.record  # noqa: B018
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UsageError(f"{self.path}: line {number}: {event.kind} {where}: {first['msg']}") from None
+            if first["type"] == "extra_forbidden":  # its hash fits, so nobody mistyped it
+                newer = f"line {number} is a {event.kind!r} with {'.'.join(map(str, first['loc']))!r}"
+                raise UsageError(f"{self.path}: {newer}: written by a newer lpk; update lpk") from None
+            said = first_wrong(error, RECORDS[event.kind])
+            raise UsageError(f"{self.path}: line {number}: {event.kind} {said}") from None
         return event
 
 

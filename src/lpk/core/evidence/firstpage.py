@@ -72,7 +72,7 @@ def is_its_file(version: PaperVersion) -> bool:
 def _has_title(text: FullText, page: int, title: str) -> bool:
     layout, wanted = text.layout, squeezed(title)
     lines = [
-        _pattern(line.text, [word.bare for word in layout.words[nth] if word.order not in layout.numbers])
+        _pattern(line.text, [word.bare for word in layout.unnumbered[nth]])
         for nth, line in enumerate(text.lines)
         if line.page == page
     ]

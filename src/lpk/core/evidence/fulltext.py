@@ -153,6 +153,8 @@ def read(file: Path, registry: Installed) -> FullText:
         UsageError: the file is not there, is damaged, or is of no kind that can be read.
         EnvironmentMissing: what reads it is not installed.
     """
+    if file.is_dir():
+        raise UsageError(f"{file}: a folder; say which file in it")
     if not file.is_file():
         raise UsageError(f"{file}: no such file")
     return reader_of(file, registry).read(file)

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lpk.core.errors import UsageError
+from lpk.core.errors import UsageError, first_wrong
 from lpk.core.evidence.events import Event, EventLog, heads_of
 from lpk.core.evidence.policy import Policy
 from lpk.core.evidence.records import (
@@ -33,13 +33,14 @@ from lpk.core.evidence.records import (
     PaperVersion,
     Record,
     Replication,
+    Restoration,
     Row,
     Screening,
     Verification,
     Withdrawal,
     digest,
 )
-from lpk.core.files import write_bytes, write_text
+from lpk.core.files import room, write_bytes, write_text
 
 if TYPE_CHECKING:
     from lpk.core.evidence.fulltext import FullText
@@ -108,6 +109,17 @@ class Paper:
         """The version with the highest number."""
         return max(self.versions.values(), key=lambda version: version.number)
 
+    def version(self, number: str) -> PaperVersion:
+        """The version of a number.
+
+        Raises:
+            UsageError: the ledger does not know it.
+        """
+        if number not in self.versions:
+            known = ", ".join(name or "(unnumbered)" for name in self.versions)
+            raise UsageError(f"{self.id} has no version {number or '(unnumbered)'}; the ledger knows {known}")
+        return self.versions[number]
+
     @property
     def decision(self) -> str:
         """include, exclude, background; empty while nobody has decided."""
@@ -126,7 +138,7 @@ class Snapshot:
         rows: id -> row.
         verifications: row id -> its verifications in order; the last one holds.
         replications: claim id -> its replications in order.
-        withdrawals: id of a claim, row or paper -> why.
+        withdrawals: id of a claim, row or paper that is withdrawn -> why.
         artifacts: file name -> text of what was rendered from the ledger and lies in it, such as ``paper/paper.md``.
     """
 
@@ -190,10 +202,16 @@ class Snapshot:
                 self.verifications.setdefault(verification.row, []).append(CheckedAs(event, verification))
             case Replication() as replication:
                 self.replications.setdefault(replication.claim, []).append(replication)
-            case Withdrawal() as withdrawal:
-                self.withdrawals[withdrawal.what] = withdrawal.reason
-                if withdrawal.what in self.papers:
-                    self.papers[withdrawal.what].withdrawn = withdrawal.reason
+            case Withdrawal(what=what, reason=reason):
+                self.withdrawals[what] = reason
+                self._taken_back(what, reason)
+            case Restoration(what=what):
+                self.withdrawals.pop(what, None)
+                self._taken_back(what, "")
+
+    def _taken_back(self, what: str, reason: str) -> None:
+        if what in self.papers:
+            self.papers[what].withdrawn = reason
 
     def _paper(self, name: str) -> Paper:
         return self.papers.setdefault(name, Paper(name))
@@ -256,14 +274,16 @@ class Snapshot:
         return [paper for paper in self.papers.values() if paper.decision == "include" and not paper.withdrawn]
 
     def found(self, name: str, among: Mapping[str, Any], what: str) -> str:
-        """The id that is meant by a name or by its unambiguous beginning.
+        """The id that is meant by a name or by its unambiguous beginning; a paper's may lack its scheme.
 
         Raises:
             UsageError: none or several are.
         """
         if name in among:
             return name
-        near = [each for each in among if each.startswith(name)] if name else []
+        bare = {each: each.partition(":")[2] for each in among}
+        near = [each for each in among if name and bare[each] == name]
+        near = near or [each for each in among if name and name in (each[: len(name)], bare[each][: len(name)])]
         if len(near) == 1:
             return near[0]
         if near:
@@ -277,8 +297,36 @@ class _File(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: int
+    format: Literal[1]
     direction: Direction
+
+
+def _direction(data: bytes, path: Path) -> Direction:
+    """What ``ledger.toml`` says.
+
+    Raises:
+        UsageError: it is no TOML, a newer lpk's, or a key or value is wrong.
+    """
+    try:
+        values = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from None
+    if isinstance(values.get("format"), int) and values["format"] > FORMAT:
+        raise UsageError(
+            f"{path}: written by a newer lpk (format {values['format']}, this one knows {FORMAT}); update lpk"
+        )
+    try:
+        return _File.model_validate(values).direction
+    except ValidationError as error:
+        raise UsageError(f"{path}: {first_wrong(error, _File)}") from None
+
+
+def _extend(path: Path, wanted: str) -> None:
+    """Put lines at the end of a file that may be there already; those that it has are not put again."""
+    there = path.read_text(encoding="utf-8") if path.exists() else ""
+    missing = [line for line in wanted.splitlines() if line not in there.splitlines()]
+    if missing:
+        write_text(path, there + "\n" * bool(there and not there.endswith("\n")) + "\n".join(missing) + "\n")
 
 
 class Ledger:
@@ -299,20 +347,10 @@ class Ledger:
         self.folder = folder
         path = folder / "ledger.toml"
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{folder} holds no ledger; make one with: lpk ledger init {folder}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: not TOML: {error}") from None
-        if isinstance(values.get("format"), int) and values["format"] > FORMAT:
-            raise UsageError(
-                f"{path}: written by a newer lpk (format {values['format']}, this one knows {FORMAT}); update lpk"
-            )
-        try:
-            self.direction = _File.model_validate(values).direction
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        self.direction = _direction(data, path)
         self.policy = Policy.read(folder / "policy.toml")
         self.log = EventLog(folder / "events.jsonl")
 
@@ -321,24 +359,22 @@ class Ledger:
         """Make a folder into a new ledger.
 
         Args:
-            folder: empty, or not there yet.
+            folder: it may be there, and hold other things, such as a repository.
             toml: what ``ledger.toml`` shall say.
 
         Raises:
             UsageError: there is a ledger already, or ``toml`` is wrong.
         """
-        if (folder / "ledger.toml").exists():
+        path = folder / "ledger.toml"
+        if path.exists():
             raise UsageError(f"{folder} holds a ledger already")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "papers").mkdir(exist_ok=True)
-        write_text(folder / "ledger.toml", toml)
-        try:
-            ledger = cls(folder)
-        except UsageError:
-            (folder / "ledger.toml").unlink()
-            raise
-        write_text(folder / ".gitignore", IGNORED)
-        write_text(folder / ".gitattributes", ATTRIBUTES)
+        _direction(toml.encode(), path)  # what is wrong is told before there is a folder
+        with room(folder):
+            (folder / "papers").mkdir(parents=True, exist_ok=True)
+        for name, wanted in ((".gitignore", IGNORED), (".gitattributes", ATTRIBUTES)):
+            _extend(folder / name, wanted)
+        write_text(path, toml)
+        ledger = cls(folder)
         ledger.write([Beginning(direction=ledger.direction.id)])
         return ledger
 
@@ -362,7 +398,7 @@ class Ledger:
         for name in RENDERED:
             try:
                 yield name, (self.folder / name).read_text(encoding="utf-8")
-            except (FileNotFoundError, UnicodeDecodeError):
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeDecodeError):
                 continue
 
     def write(self, records: Iterable[Record], by: str = "", at: str | None = None) -> list[Event]:

@@ -56,6 +56,8 @@ class LocalSource(Source[LocalT]):
             return sorted(file for file in path.rglob("*") if file.suffix.lower() in self.reads and file.is_file())
         if not path.is_file():
             raise UsageError(f"source {name}: {path}: no such file or folder")
+        if path.suffix.lower() not in self.reads:
+            raise UsageError(f"source {name}: {path}: it reads {', '.join(sorted(self.reads))} only")
         return [path]
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from lpk.core.errors import UsageError
+from lpk.core.errors import UsageError, first_wrong
 from lpk.core.evidence.records import Record, digest
 
 
@@ -36,14 +36,15 @@ class Policy(Record):
             UsageError: it is no TOML, or a key or value is wrong.
         """
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return cls.model_validate({})
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            values = {}
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path}: not TOML: {error}") from None
+        try:
+            return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise UsageError(f"{path}: {first_wrong(error, cls)}") from None
 
     @cached_property
     def hash(self) -> str:

@@ -62,7 +62,7 @@ def proof_of(ledger: Snapshot) -> Proof | None:
         if (values["evidence_matrix_sha256"], values["demo_sha256"]) != current:
             return None
         return Proof.read(values)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
 
 

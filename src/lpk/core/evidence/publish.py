@@ -14,6 +14,6 @@ def audited(ledger: Ledger, registry: Registry) -> tuple[Audit, dict[str, bytes]
 
     Raises:
         PluginError: a rule is broken.
-        UsageError: as for ``settled``.
+        UsageError: as for ``settled``; or the policy has a severity for a rule that there is not.
     """
-    return settled(ledger, rules(registry), snapshot(ledger, registry).texts, offering(registry))
+    return settled(ledger, rules(registry, ledger.policy), snapshot(ledger, registry).texts, offering(registry))

@@ -312,6 +312,15 @@ class Withdrawal(Record):
     reason: Stated
 
 
+class Restoration(Record):
+    """A withdrawal undone: the claim, row or paper is again as far as its evidence brings it."""
+
+    KIND: ClassVar[str] = "restoration"
+
+    what: Stated = Field(description="the id of what was withdrawn")
+    reason: Stated
+
+
 class Replication(Record):
     """A claim's check, evaluated on a study."""
 
@@ -334,5 +343,16 @@ class Replication(Record):
 #: kind -> record.
 RECORDS: dict[str, type[Record]] = {
     kind.KIND: kind
-    for kind in (Beginning, PaperVersion, Screening, Document, Claim, Row, Verification, Withdrawal, Replication)
+    for kind in (
+        Beginning,
+        PaperVersion,
+        Screening,
+        Document,
+        Claim,
+        Row,
+        Verification,
+        Withdrawal,
+        Restoration,
+        Replication,
+    )
 }

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from lpk import __version__
+from lpk.core.evidence import artifacts
 from lpk.core.evidence.audit import ROUNDS, Audit, Examined, MutationScore
 from lpk.core.evidence.contracts import Finding, Rule
 from lpk.core.evidence.ledger import Ledger
-from lpk.core.files import write_text
 
 #: Findings of one rule that a report in Markdown lists; the JSON has all.
 LISTED: Final = 20
@@ -26,14 +26,9 @@ _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 def write(ledger: Ledger, audit: Audit, tested: MutationScore) -> list[Path]:
     """Write every report into the ledger; one that says the same is left alone."""
-    lines = event_lines(ledger.log.path.read_text(encoding="utf-8"))
-    written = []
-    for name, text in files(audit, tested, lines).items():
-        path = ledger.folder / name
-        if not path.exists() or path.read_bytes() != text.encode():
-            write_text(path, text)
-        written.append(path)
-    return written
+    made = files(audit, tested, event_lines(ledger.log.text()))
+    artifacts.write(ledger.folder, {name: text.encode() for name, text in made.items()})
+    return [ledger.folder / name for name in made]
 
 
 def files(audit: Audit, tested: MutationScore, lines: Mapping[str, int] | None = None) -> dict[str, str]:

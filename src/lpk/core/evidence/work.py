@@ -23,6 +23,7 @@ from lpk.core.evidence.records import (
     Document,
     PaperVersion,
     Record,
+    Restoration,
     Row,
     Screening,
     Verdict,
@@ -152,9 +153,7 @@ def read_document(ledger: Ledger, registry: Registry, paper: Paper, version: str
     Raises:
         UsageError: the file cannot be read, or the paper has no such version.
     """
-    if version not in paper.versions:
-        known = ", ".join(name or "(unnumbered)" for name in paper.versions)
-        raise UsageError(f"{paper.id} has no version {version or '(unnumbered)'}; the ledger knows {known}")
+    paper.version(version)
     text = read(file, registry)
     kept = ledger.keep(file, text.sha256)
     return Document(
@@ -246,11 +245,8 @@ def row_of(ledger: Snapshot, claim: Claim, values: Mapping[str, Any]) -> Row:
     if not str(values.get("quote", "")).strip():
         raise UsageError(f"a row needs a quote: the words of {values['paper']} that bear on the claim")
     paper = ledger.papers[ledger.found(values["paper"], ledger.papers, "paper")]
-    version = values.get("version")
-    if version is None:
-        version = paper.latest.version
-    elif version not in paper.versions:
-        raise UsageError(f"{paper.id} has no version {version}; the ledger knows {', '.join(paper.versions)}")
+    named = values.get("version")
+    version = (paper.latest if named is None else paper.version(named)).version
     basis = "table" if paper.id.startswith("study:") else "full-text"
     row = Row.model_validate(
         {"basis": basis, **values, "id": "pending", "claim": claim.id, "paper": paper.id, "version": version}
@@ -266,6 +262,21 @@ def withdrawal(ledger: Snapshot, what: str, reason: str) -> Withdrawal:
     """
     everything = {**ledger.claims, **ledger.rows, **ledger.papers}
     return Withdrawal(what=ledger.found(what, everything, "claim, row or paper"), reason=reason)
+
+
+def restoration(ledger: Snapshot, what: str, reason: str) -> Restoration:
+    """Undo a withdrawal.
+
+    Raises:
+        UsageError: there is none of that name, or it is not withdrawn.
+    """
+    everything = {**ledger.claims, **ledger.rows, **ledger.papers}
+    name = ledger.found(what, everything, "claim, row or paper")
+    if name not in ledger.withdrawals:
+        row = ledger.rows.get(name)
+        above = [each for each in (row.claim, row.paper) if each in ledger.withdrawals] if row else []
+        raise UsageError(f"{name} was not withdrawn" + (f" by itself: restore {above[0]}" if above else ""))
+    return Restoration(what=name, reason=reason)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lpk.core.contracts import Problem
-from lpk.core.errors import UsageError, did_you_mean
+from lpk.core.errors import UsageError, first_wrong
 from lpk.core.pruning.calibration import EMBEDDED
 
 
@@ -87,12 +87,7 @@ def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise UsageError(f"{where}: no key {key!r}{did_you_mean(key, model.model_fields)}") from None
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{where}: {key}: {message[:1].lower()}{message[1:]}, not {first['input']!r}") from None
+        raise UsageError(f"{where}: {first_wrong(error, model)}") from None
 
 
 def _protected(value: Any) -> Any:

@@ -114,7 +114,7 @@ class Tally:
     """What batches of masks cost where nothing was known before: each mask on each sequence once, layers shared in a batch.
 
     Attributes:
-        cost: of all batches so far.
+        cost: of all batches so far, but for the head.
         masks: on how many sequences each has been measured.
     """
 

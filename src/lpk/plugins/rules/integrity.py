@@ -17,6 +17,7 @@ from lpk.core.evidence.records import (
     Document,
     PaperVersion,
     Replication,
+    Restoration,
     Screening,
     Verification,
     Withdrawal,
@@ -78,11 +79,13 @@ class RowsPoint(OfRows):
 
 class RecordsPoint(Rule[Options]):
     id, round = "R-LINK-3", 1
-    title = "Every document, screening, verification, replication and withdrawal is of something that is there"
+    title = (
+        "Every document, screening, verification, replication, withdrawal and restoration is of something that is there"
+    )
     remedy = "Collect the paper that is missing, or read the document again under the right id (lpk ledger read)."
 
     def subjects(self, ledger: Snapshot) -> Sequence[str]:
-        kinds = (Document, Screening, Verification, Replication, Withdrawal)
+        kinds = (Document, Screening, Verification, Replication, Withdrawal, Restoration)
         return [event.id for event in ledger.events if isinstance(event.record, kinds)]
 
     def examine(self, ledger: Snapshot, subject: str) -> Iterator[Finding]:
@@ -100,8 +103,8 @@ class RecordsPoint(Rule[Options]):
                 yield Finding(f"a verification is of row {record.row}, which the ledger does not have", (record.row,))
             case Replication() if record.claim not in ledger.claims:
                 yield Finding(f"a replication is of claim {record.claim}, which is not there", (record.claim,))
-            case Withdrawal() if record.what not in {*ledger.rows, *ledger.claims, *papers}:
-                yield Finding(f"{record.what} was withdrawn, but was never there", (record.what,))
+            case Withdrawal() | Restoration() if record.what not in {*ledger.rows, *ledger.claims, *papers}:
+                yield Finding(f"a {record.KIND} is of {record.what}, which was never there", (record.what,))
 
 
 class QuestionsAsked(OfClaims):

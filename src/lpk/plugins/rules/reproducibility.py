@@ -336,7 +336,7 @@ def _heads(run: Any) -> list[str]:
 def _json(ledger: Snapshot, name: str) -> Any:
     try:
         return json.loads(ledger.artifacts[name])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
