@@ -20,7 +20,7 @@ from typing import Any
 import pymupdf
 from common import arguments, in_turns, report
 
-from lpk.core.evidence.fulltext import FullText, read
+from lpk.core.evidence.documents.fulltext import FullText, read
 from lpk.core.evidence.quotes import look_up
 from lpk.core.evidence.records import Verdict
 from lpk.core.registry import installed

@@ -20,7 +20,7 @@ from fake_plugins import distribution, entry_points
 from ledgers import in_folder, supported_records
 
 from lpk import __version__
-from lpk.core.evidence import report
+from lpk.core.evidence.artifacts import report
 from lpk.core.evidence.audit import Audit, MutationScore, full_audit, rules
 from lpk.core.evidence.contracts import Finding
 from lpk.core.evidence.ledger import Ledger

@@ -24,10 +24,14 @@ from ledgers import in_folder
 from scipy import stats
 
 from lpk.core.errors import LpkError, UsageError
-from lpk.core.evidence import checks, expressions, study_functions, study_tables, work
+from lpk.core.evidence import work
+from lpk.core.evidence.checks import check as checks
+from lpk.core.evidence.checks import expressions
+from lpk.core.evidence.checks import functions as study_functions
+from lpk.core.evidence.checks import tables as study_tables
+from lpk.core.evidence.checks.tables import Cell, Study, read_study
 from lpk.core.evidence.records import Check, Claim, Direction, Replication, Row, Screening
 from lpk.core.evidence.states import statuses
-from lpk.core.evidence.study_tables import Cell, Study, read_study
 from lpk.core.registry import installed
 from lpk.core.study import statistics as study_statistics
 from lpk.core.study import tables
@@ -906,7 +910,7 @@ def test_numpy_and_scipy_are_imported_only_to_evaluate() -> None:
     import sys
 
     code = (
-        "import sys, lpk.core.evidence.checks as c, lpk.plugins.sources.study; c.validate('mean(acc) > 1');"
+        "import sys, lpk.core.evidence.checks.check as c, lpk.plugins.sources.study; c.validate('mean(acc) > 1');"
         "print(sorted({'numpy', 'scipy', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

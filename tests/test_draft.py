@@ -20,10 +20,10 @@ from markdown_it import MarkdownIt
 
 from lpk.core.contracts import Options
 from lpk.core.errors import UsageError
-from lpk.core.evidence.artifacts import render, settled, write
+from lpk.core.evidence.artifacts.draft import markdown, paper
+from lpk.core.evidence.artifacts.render import render, settled, write
 from lpk.core.evidence.audit import Audit, audit
 from lpk.core.evidence.contracts import Finding, Rule
-from lpk.core.evidence.draft import markdown, paper
 from lpk.core.evidence.ledger import Ledger, Snapshot
 from lpk.core.evidence.records import Claim, Direction, PaperVersion, Record, Replication, Row, Screening, Verification
 from lpk.core.evidence.states import Status, of_claim, of_row
@@ -286,7 +286,7 @@ def test_tex_is_typeset(written: str, shown: str) -> None:
 RENDER = """
 import sys
 from pathlib import Path
-from lpk.core.evidence.artifacts import settled, write
+from lpk.core.evidence.artifacts.render import settled, write
 from lpk.core.evidence.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 write(Path(sys.argv[2]), settled(ledger, [])[1])

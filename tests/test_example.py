@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import standards
 
-from lpk.core.evidence.artifacts import RENDERED
+from lpk.core.evidence.artifacts.render import RENDERED
 from lpk.core.evidence.example import COPY
 from lpk.core.evidence.ledger import Ledger
 from lpk.core.evidence.states import statuses

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from ledger_strategies import TEXTS, records
 from ledgers import QUOTE, SHA, in_folder, snapshot, supported_records
 
-from lpk.core.evidence import exports, references
+from lpk.core.evidence.artifacts import exports, references
+from lpk.core.evidence.artifacts.manifest import production_run
 from lpk.core.evidence.audit import audit
 from lpk.core.evidence.ledger import Snapshot
-from lpk.core.evidence.manifest import production_run
 from lpk.core.evidence.metrics import Measure, correctness, metrics, novelty
 from lpk.core.evidence.prisma import flow
 from lpk.core.evidence.records import (
@@ -427,7 +427,7 @@ def test_the_manifest_names_inputs_policy_and_heads(tmp_path: Any) -> None:
 
 
 def test_every_artifact_names_the_policy(tmp_path: Any) -> None:
-    from lpk.core.evidence.artifacts import settled
+    from lpk.core.evidence.artifacts.render import settled
 
     ledger = in_folder(tmp_path / "ledger", supported_records())
     for name, data in settled(ledger, [])[1].items():

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpk.core.evidence.clauses import items
-from lpk.core.evidence.fidelity import HEDGED, PLAIN, UNIVERSAL, disagreements, quantities, sentences, strength
-from lpk.core.evidence.statements import read
-from lpk.core.evidence.vocabulary import BOUNDS, DIRECTIONS, HEDGES, LIGHT, NEGATIONS, QUANTIFIERS
+from lpk.core.evidence.english.clauses import items
+from lpk.core.evidence.english.fidelity import HEDGED, PLAIN, UNIVERSAL, disagreements, quantities, sentences, strength
+from lpk.core.evidence.english.statements import read
+from lpk.core.evidence.english.vocabulary import BOUNDS, DIRECTIONS, HEDGES, LIGHT, NEGATIONS, QUANTIFIERS
 
 DATA = Path(__file__).parent / "data"
 

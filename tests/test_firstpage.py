@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import Lpk
 
-from lpk.core.evidence.firstpage import first_page, stranger
-from lpk.core.evidence.fulltext import FullText, read
+from lpk.core.evidence.documents.firstpage import first_page, stranger
+from lpk.core.evidence.documents.fulltext import FullText, read
+from lpk.core.evidence.documents.lines import Line, Run
 from lpk.core.evidence.ledger import Ledger
-from lpk.core.evidence.lines import Line, Run
 from lpk.core.evidence.records import FirstPage, PaperVersion
 from lpk.core.registry import installed
 

@@ -356,7 +356,7 @@ def test_every_artifact(folder: Path) -> None:
         "RQ1",
     )
     lpk("ledger", "verify", cwd=folder)
-    from lpk.core.evidence.artifacts import RENDERED
+    from lpk.core.evidence.artifacts.render import RENDERED
 
     lpk("ledger", "export", cwd=folder)
     first = {name: (folder / name).read_bytes() for name in RENDERED if (folder / name).exists()}

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import in_folder, supported_records
 
-from lpk.core.evidence import demo, proof
-from lpk.core.evidence.demo import Document, Documents, places_of, read_text, squeeze, without_latex
+from lpk.core.evidence.artifacts import demo, proof
+from lpk.core.evidence.artifacts.demo import Document, Documents, places_of, read_text, squeeze, without_latex
 from lpk.core.evidence.ledger import Ledger
 from lpk.core.evidence.records import Claim, Record, Row, Verdict, Verification
 
@@ -262,7 +262,7 @@ def test_cells_that_were_neutralised_are_read_as_they_were(tmp_path: Path) -> No
 
 
 def lpk_matrix(ledger: Ledger) -> str:
-    from lpk.core.evidence.exports import evidence_matrix
+    from lpk.core.evidence.artifacts.exports import evidence_matrix
 
     return evidence_matrix(ledger.snapshot()).decode()
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lpk.core.evidence.english.prose import passages, split, squeezed, zone, zone_in
 from lpk.core.evidence.ledger import Ledger
-from lpk.core.evidence.prose import passages, split, squeezed, zone, zone_in
 
 SEED = Ledger(Path(__file__).parent / "data" / "seed-ledger").snapshot()
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lpk.core.errors import UsageError
-from lpk.core.evidence.fulltext import FullText, read
+from lpk.core.evidence.documents.fulltext import FullText, read
 from lpk.core.evidence.quotes import look_up
 from lpk.core.evidence.records import Verdict
 from lpk.core.registry import installed

@@ -17,7 +17,7 @@ from conftest import Lpk, refused
 
 from lpk.core.errors import UsageError
 from lpk.core.evidence.contracts import Source
-from lpk.core.evidence.fulltext import FullText, picture, read, reader_of
+from lpk.core.evidence.documents.fulltext import FullText, picture, read, reader_of
 from lpk.core.evidence.quotes import look_up
 from lpk.core.evidence.records import Direction, Verdict
 from lpk.core.registry import installed
@@ -357,7 +357,7 @@ def test_a_bad_pdf_is_one_line(lpk: Lpk, tmp_path: Path, name: str) -> None:
 def test_no_bomb_takes_more_than_the_limit(tmp_path: Path) -> None:
     _stream_bomb(tmp_path / "bad.pdf")
     code = (
-        "import resource, sys; from pathlib import Path; from lpk.core.evidence.fulltext import read\n"
+        "import resource, sys; from pathlib import Path; from lpk.core.evidence.documents.fulltext import read\n"
         "from lpk.core.registry import installed; from lpk.core.errors import UsageError\n"
         "from lpk.plugins.sources import pdf\n"
         "try: read(Path(sys.argv[1]), installed())\n"

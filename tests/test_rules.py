@@ -169,14 +169,14 @@ WORDS = [
 
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join))
 def test_no_statement_contradicts_itself(text: str) -> None:
-    from lpk.core.evidence.conflicts import conflict
+    from lpk.core.evidence.english.conflicts import conflict
 
     assert conflict(text, text) == ""
 
 
 @given(*(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join) for _ in "ab"))
 def test_contradicting_is_mutual(one: str, other: str) -> None:
-    from lpk.core.evidence.conflicts import conflict
+    from lpk.core.evidence.english.conflicts import conflict
 
     assert bool(conflict(one, other)) == bool(conflict(other, one))
 

@@ -10,7 +10,7 @@ from conftest import Lpk
 
 from lpk.core.evidence.audit import Audit, Examined, full_audit, rules
 from lpk.core.evidence.audit import audit as run
-from lpk.core.evidence.conflicts import conflict, denied
+from lpk.core.evidence.english.conflicts import conflict, denied
 from lpk.core.evidence.ledger import Ledger
 from lpk.core.evidence.records import Claim, Row
 from lpk.core.registry import installed

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from sources_server import DATA, Asked, Clock, Reply, Server, as_json, recorded, serve
 
 from lpk.core.errors import EnvironmentMissing, LpkError, UsageError
-from lpk.core.evidence.bibliographic import (
+from lpk.core.evidence.contracts import Source
+from lpk.core.evidence.records import Direction, Facet, PaperVersion
+from lpk.core.evidence.retrieval.bibliographic import (
     arxiv_id,
     boolean_query,
     doi_of,
@@ -30,9 +32,7 @@ from lpk.core.evidence.bibliographic import (
     untexed,
     withdrawn_by,
 )
-from lpk.core.evidence.contracts import Source
-from lpk.core.evidence.records import Direction, Facet, PaperVersion
-from lpk.core.evidence.web import Web
+from lpk.core.evidence.retrieval.web import Web
 from lpk.core.registry import installed
 
 PDF = b"%PDF-1.7\nmade up\n%%EOF\n"
@@ -569,7 +569,7 @@ def test_listing_plugins_loads_no_library() -> None:
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "requests", None)
-    monkeypatch.delitem(sys.modules, "lpk.core.evidence.web")
+    monkeypatch.delitem(sys.modules, "lpk.core.evidence.retrieval.web")
     one_line_of(
         EnvironmentMissing, lambda: source("crossref").versions("doi:10.1000/182"), 'pip install "lpk[evidence]"'
     )

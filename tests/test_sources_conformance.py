@@ -17,7 +17,7 @@ from test_checks import written
 from test_sources import PDF, Arxiv, entry, feed
 
 from lpk.core.errors import UsageError
-from lpk.core.evidence.web import Web
+from lpk.core.evidence.retrieval.web import Web
 from lpk.core.registry import Registry
 from lpk.testing import checks
 

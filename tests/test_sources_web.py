@@ -23,9 +23,9 @@ import requests
 from sources_server import Clock, Reply, Server, serve
 
 from lpk.core.errors import EnvironmentMissing, UsageError
-from lpk.core.evidence.answers import xml
-from lpk.core.evidence.downloads import cache
-from lpk.core.evidence.web import Limits, Web
+from lpk.core.evidence.retrieval.answers import xml
+from lpk.core.evidence.retrieval.downloads import cache
+from lpk.core.evidence.retrieval.web import Limits, Web
 
 PDF = b"%PDF-1.7\nmade up\n%%EOF\n"
 
@@ -593,7 +593,7 @@ def test_processes_keep_their_distance(server: Server) -> None:
     """Three processes at once: every request but the first waits for the one before, of whichever process."""
     server.add("/x", Reply(b"{}"))
     code = (
-        "import sys; from lpk.core.evidence.web import Web\n"
+        "import sys; from lpk.core.evidence.retrieval.web import Web\n"
         f"web = Web('s', {server.address!r}, interval=0.15)\n"
         "for _ in range(2): web.json('x')"
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpk.core.evidence.wording import KINDS, difference, plain, stem, tokens
+from lpk.core.evidence.english.wording import KINDS, difference, plain, stem, tokens
 
 DATA = Path(__file__).parent / "data"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lpk.core.evidence import work
-from lpk.core.evidence.checks import check
+from lpk.core.evidence.checks.check import check
 from lpk.core.evidence.ledger import Ledger
 from lpk.core.evidence.records import Beginning, Claim, PaperVersion, Record
 from lpk.core.registry import installed

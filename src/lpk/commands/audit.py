@@ -37,7 +37,7 @@ def audit(folder: Path | None, only: Sequence[str], listing: bool, dry_run: bool
     is written beside the ledger: audit_report.md, audit_report.json and audit.sarif. Where that cannot be, it is
     printed all the same, and the exit code is 2.
     """
-    from lpk.core.evidence import report
+    from lpk.core.evidence.artifacts import report
     from lpk.core.evidence.audit import audit as run
     from lpk.core.evidence.audit import full_audit, rules
     from lpk.core.evidence.ledger import Ledger
@@ -105,7 +105,7 @@ def _list(rules: Sequence[Rule[Any]], as_json: bool) -> None:
 
 def _show(folder: Path, found: Audit, tested: MutationScore, written: Sequence[Path]) -> None:
     """The gate, the rounds, and what to do, the worst first."""
-    from lpk.core.evidence import report
+    from lpk.core.evidence.artifacts import report
     from lpk.core.evidence.audit import ROUNDS
 
     counts = report.counted(found)

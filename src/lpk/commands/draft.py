@@ -20,9 +20,9 @@ def draft(folder: Path, as_json: bool) -> None:
 
     Every sentence of fact in it comes from the ledger's rows. The same ledger gives the same bytes.
     """
-    from lpk.core.evidence.artifacts import write
+    from lpk.core.evidence.artifacts.publish import audited
+    from lpk.core.evidence.artifacts.render import write
     from lpk.core.evidence.ledger import Ledger
-    from lpk.core.evidence.publish import audited
     from lpk.core.evidence.states import statuses
 
     opened = Ledger(folder)

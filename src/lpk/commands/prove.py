@@ -18,7 +18,7 @@ def prove(folder: Path, as_json: bool) -> int:
 
     Exit code 0: all of them, and there is at least one; 1: not so.
     """
-    from lpk.core.evidence import proof
+    from lpk.core.evidence.artifacts import proof
     from lpk.core.evidence.ledger import Ledger
 
     opened = Ledger(folder)

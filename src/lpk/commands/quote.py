@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from lpk.core.errors import LpkError, UsageError
-from lpk.core.evidence.fulltext import FullText, picture, read
+from lpk.core.evidence.documents.fulltext import FullText, picture, read
 from lpk.core.evidence.quotes import POLICIES, Lookup, Policy, look_up
 from lpk.core.evidence.records import Verdict
 from lpk.core.files import write_bytes

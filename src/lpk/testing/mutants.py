@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from lpk.core.evidence.artifacts.proof import script
 from lpk.core.evidence.audit import MutationScore, audit
 from lpk.core.evidence.contracts import Rule
+from lpk.core.evidence.documents.fulltext import FullText
+from lpk.core.evidence.documents.lines import Line, Outline, Run
 from lpk.core.evidence.events import Event
-from lpk.core.evidence.fulltext import FullText
 from lpk.core.evidence.ledger import Snapshot
-from lpk.core.evidence.lines import Line, Outline, Run
 from lpk.core.evidence.policy import Policy
-from lpk.core.evidence.proof import script
 from lpk.core.evidence.records import (
     Beginning,
     Check,

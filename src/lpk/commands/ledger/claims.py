@@ -97,7 +97,7 @@ def _claim(now: Snapshot, text: str | None, name: str | None, values: dict[str, 
 
 def _check(before: Check | None, values: dict[str, Any]) -> Check | None:
     """What the claim's check shall be: another one, or the one that it has with some of what must hold for it changed."""
-    from lpk.core.evidence.checks import validate
+    from lpk.core.evidence.checks.check import validate
     from lpk.core.evidence.records import Check
 
     given = {key: values[key] for key in PRECONDITIONS if values[key] not in (None, ())}
@@ -199,7 +199,7 @@ def check(folder: Path, name: str, study: Path, as_json: bool) -> None:
 
     CLAIM may be "all": every claim that carries a check.
     """
-    from lpk.core.evidence.checks import check
+    from lpk.core.evidence.checks.check import check
 
     opened, now = opened_at(folder)
     checked = [claim for claim in now.claims.values() if claim.check]

@@ -196,7 +196,7 @@ def read(
     """Read PAPER's full text: FILE, or what a source has. It is kept in papers/, named by its hash."""
     from tempfile import TemporaryDirectory
 
-    from lpk.core.evidence.firstpage import is_its_file, stranger
+    from lpk.core.evidence.documents.firstpage import is_its_file, stranger
     from lpk.core.evidence.work import read_document
 
     opened, now = opened_at(folder)

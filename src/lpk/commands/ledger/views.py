@@ -61,8 +61,8 @@ def status(folder: Path, metrics: bool, as_json: bool) -> None:
 
 
 def _metrics(folder: Path, as_json: bool) -> None:
+    from lpk.core.evidence.artifacts.publish import audited
     from lpk.core.evidence.metrics import metrics
-    from lpk.core.evidence.publish import audited
 
     opened, now = opened_at(folder)
     found = metrics(now, audited(opened, installed())[0])
@@ -153,9 +153,10 @@ def export(folder: Path) -> None:
 
     The same ledger gives the same bytes. lpk prove runs the proof.
     """
-    from lpk.core.evidence import artifacts, report
+    from lpk.core.evidence.artifacts import report
+    from lpk.core.evidence.artifacts.publish import audited
+    from lpk.core.evidence.artifacts.render import write
     from lpk.core.evidence.audit import rules
-    from lpk.core.evidence.publish import audited
     from lpk.testing.mutants import try_rules
 
     opened, now = opened_at(folder)
@@ -164,7 +165,7 @@ def export(folder: Path) -> None:
     tested = try_rules(rules(installed()))
     files |= {name: text.encode() for name, text in report.files(found, tested, lines).items()}
     files["index.html"] = _page(opened, now, found).encode()
-    changed = artifacts.write(folder, files)
+    changed = write(folder, files)
     for name in sorted(files):
         click.echo(f"{name}{'' if name in changed else '  (as it was)'}")
 
@@ -174,7 +175,7 @@ def export(folder: Path) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.  [default: any that is free]")
 def serve(folder: Path, port: int) -> None:
     """Show the dashboard to a browser on this machine, until Ctrl-C."""
-    from lpk.core.evidence.publish import audited
+    from lpk.core.evidence.artifacts.publish import audited
     from lpk.core.evidence.serve import serve
 
     opened_at(folder)  # a wrong folder is told before anything is served

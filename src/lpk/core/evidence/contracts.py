@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from lpk.core.contracts import OptionsT, Plugin
 from lpk.core.errors import UsageError
-from lpk.core.evidence.lines import Rect
+from lpk.core.evidence.documents.lines import Rect
 from lpk.core.evidence.records import Direction, PaperVersion
 
 if TYPE_CHECKING:
-    from lpk.core.evidence.fulltext import FullText
+    from lpk.core.evidence.documents.fulltext import FullText
     from lpk.core.evidence.ledger import Snapshot
 
 Severity = Literal["error", "warning", "info"]

@@ -43,7 +43,7 @@ from lpk.core.evidence.records import (
 from lpk.core.files import room, write_bytes, write_text
 
 if TYPE_CHECKING:
-    from lpk.core.evidence.fulltext import FullText
+    from lpk.core.evidence.documents.fulltext import FullText
 
 #: The layout that this lpk writes; a ledger with a higher one is a newer lpk's.
 FORMAT = 1
@@ -393,7 +393,7 @@ class Ledger:
 
     def _artifacts(self) -> Iterator[tuple[str, str]]:
         """What was rendered from the ledger, as far as it is text and there."""
-        from lpk.core.evidence.artifacts import RENDERED
+        from lpk.core.evidence.artifacts.render import RENDERED
 
         for name in RENDERED:
             try:

@@ -115,7 +115,7 @@ def filled_coverage(ledger: Snapshot) -> Measure:
 
 def supported_precision(ledger: Snapshot) -> Measure:
     """Whether what is called supported is."""
-    from lpk.core.evidence.proof import proof_of
+    from lpk.core.evidence.artifacts.proof import proof_of
 
     name, definition = (
         "supported-claim precision",

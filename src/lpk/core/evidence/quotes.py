@@ -25,12 +25,12 @@ from itertools import pairwise
 from typing import Final, Literal, NamedTuple, get_args
 
 from lpk.core.errors import UsageError
-from lpk.core.evidence.fulltext import FullText
-from lpk.core.evidence.headings import Heading
-from lpk.core.evidence.lines import Rect, Word
+from lpk.core.evidence.documents.fulltext import FullText
+from lpk.core.evidence.documents.headings import Heading
+from lpk.core.evidence.documents.lines import Rect, Word
+from lpk.core.evidence.documents.views import BARRIER, View
+from lpk.core.evidence.english.wording import difference
 from lpk.core.evidence.records import Verdict
-from lpk.core.evidence.views import BARRIER, View
-from lpk.core.evidence.wording import difference
 
 Policy = Literal["strict", "seed-2026"]
 POLICIES: Final[tuple[Policy, ...]] = get_args(Policy)

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from lpk.core.contracts import Component, Options
 from lpk.core.evidence.contracts import Finding, Rule
+from lpk.core.evidence.english.prose import Passage, passages
 from lpk.core.evidence.events import Event
 from lpk.core.evidence.ledger import Paper, Snapshot
-from lpk.core.evidence.prose import Passage, passages
 from lpk.core.evidence.records import Claim, Row, Verification
 from lpk.core.evidence.states import Status, of_claim, of_row
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lpk.core.evidence.fidelity import same_subject
+from lpk.core.evidence.english.fidelity import same_subject
 from lpk.core.evidence.ledger import Snapshot
 from lpk.core.evidence.records import Claim, Row, Verdict, Verification
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lpk.core.evidence.english.wording import difference
 from lpk.core.evidence.records import PaperVersion
-from lpk.core.evidence.wording import difference
 
 
 def changes(old: PaperVersion, new: PaperVersion) -> dict[str, str]:

@@ -11,10 +11,9 @@ from typing import Any
 
 from lpk import __version__
 from lpk.core.errors import UsageError
-from lpk.core.evidence.bibliographic import OTHER_TITLE
-from lpk.core.evidence.fidelity import disagreements
-from lpk.core.evidence.firstpage import first_page
-from lpk.core.evidence.fulltext import FullText, read, reader_of
+from lpk.core.evidence.documents.firstpage import first_page
+from lpk.core.evidence.documents.fulltext import FullText, read, reader_of
+from lpk.core.evidence.english.fidelity import disagreements
 from lpk.core.evidence.ledger import Ledger, Paper, Snapshot
 from lpk.core.evidence.quotes import look_up
 from lpk.core.evidence.records import (
@@ -30,6 +29,7 @@ from lpk.core.evidence.records import (
     Verification,
     Withdrawal,
 )
+from lpk.core.evidence.retrieval.bibliographic import OTHER_TITLE
 from lpk.core.registry import Registry
 
 CHECKER = f"lpk {__version__}"

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 from lpk import hookimpl
 from lpk.core.contracts import Component
-from lpk.core.evidence.conflicts import read
 from lpk.core.evidence.contracts import Finding
-from lpk.core.evidence.fidelity import SHARE
+from lpk.core.evidence.english.conflicts import read
+from lpk.core.evidence.english.fidelity import SHARE
+from lpk.core.evidence.english.prose import Passage, Zone, split, squeezed, zone, zone_in
+from lpk.core.evidence.english.quantities import FAMILIES, quantities
 from lpk.core.evidence.ledger import Paper, Snapshot
-from lpk.core.evidence.prose import Passage, Zone, split, squeezed, zone, zone_in
-from lpk.core.evidence.quantities import FAMILIES, quantities
 from lpk.core.evidence.records import Claim, Row
 from lpk.core.evidence.rules import (
     OfClaims,
@@ -35,7 +35,7 @@ class Agrees(OfRows):
         return row.relation == "supports" and bool(row.quote) and row.claim in ledger.claims and row.basis != "table"
 
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        from lpk.core.evidence.fidelity import disagreements
+        from lpk.core.evidence.english.fidelity import disagreements
 
         row = ledger.rows[subject]
         for each in disagreements(ledger.claims[row.claim].text, row.quote):
@@ -72,7 +72,7 @@ class AgreementKnown(OfRows):
         return ledger.checked(row.id) is not None and Agrees.concerns(self, ledger, row)  # type: ignore[arg-type]
 
     def wrong(self, ledger: Snapshot, subject: str) -> Wrong:
-        from lpk.core.evidence.fidelity import disagreements
+        from lpk.core.evidence.english.fidelity import disagreements
 
         row, checked = ledger.rows[subject], ledger.checked(subject)
         assert checked is not None

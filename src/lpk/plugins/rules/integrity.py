@@ -8,10 +8,9 @@ from functools import lru_cache
 
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
-from lpk.core.evidence.bibliographic import two_papers
 from lpk.core.evidence.contracts import Finding, Rule
+from lpk.core.evidence.english.prose import squeezed
 from lpk.core.evidence.ledger import Snapshot
-from lpk.core.evidence.prose import squeezed
 from lpk.core.evidence.records import (
     Beginning,
     Document,
@@ -22,6 +21,7 @@ from lpk.core.evidence.records import (
     Verification,
     Withdrawal,
 )
+from lpk.core.evidence.retrieval.bibliographic import two_papers
 from lpk.core.evidence.rules import EachRule, OfClaims, OfPapers, OfRows, Wrong, claims, events, offered, rows
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from lpk import hookimpl
 from lpk.core.contracts import Component
-from lpk.core.evidence.fulltext import FullText
+from lpk.core.evidence.artifacts.proof import found_again
+from lpk.core.evidence.documents.fulltext import FullText
+from lpk.core.evidence.english.prose import squeezed
 from lpk.core.evidence.ledger import Snapshot
-from lpk.core.evidence.proof import found_again
-from lpk.core.evidence.prose import squeezed
 from lpk.core.evidence.quotes import look_up
 from lpk.core.evidence.records import Row, Verification
 from lpk.core.evidence.rules import EachRule, OfChecked, OfRows, Wrong, offered, rows_verified

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from lpk import hookimpl
 from lpk.core.contracts import Component
-from lpk.core.evidence.artifacts import RENDERED
+from lpk.core.evidence.artifacts.render import RENDERED
 from lpk.core.evidence.contracts import Finding
+from lpk.core.evidence.english.prose import Passage
 from lpk.core.evidence.ledger import Snapshot
-from lpk.core.evidence.prose import Passage
 from lpk.core.evidence.records import Claim, Replication
 from lpk.core.evidence.rules import (
     DRAFT,

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from lpk import hookimpl
 from lpk.core.contracts import Component
 from lpk.core.evidence.contracts import Finding
+from lpk.core.evidence.english.prose import Passage, squeezed
 from lpk.core.evidence.ledger import Paper, Snapshot
-from lpk.core.evidence.prose import Passage, squeezed
 from lpk.core.evidence.records import Facet
 from lpk.core.evidence.rules import EachRule, OfDraft, OfPapers, OfRows, Wrong, described, offered, rows
 

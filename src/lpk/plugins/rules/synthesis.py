@@ -10,10 +10,10 @@ from itertools import combinations
 
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
-from lpk.core.evidence.conflicts import conflicts, denied, is_trend
 from lpk.core.evidence.contracts import Finding, Rule
+from lpk.core.evidence.english.conflicts import conflicts, denied, is_trend
+from lpk.core.evidence.english.prose import Passage, split
 from lpk.core.evidence.ledger import Snapshot
-from lpk.core.evidence.prose import Passage, split
 from lpk.core.evidence.records import Row
 from lpk.core.evidence.rules import (
     EachRule,
@@ -297,7 +297,7 @@ class NoStronger(Rule[Options]):
         return [name for name, _ in _said_at_large(ledger)]
 
     def examine(self, ledger: Snapshot, subject: str) -> Iterator[Finding]:
-        from lpk.core.evidence.fidelity import strength
+        from lpk.core.evidence.english.fidelity import strength
 
         held = supported(ledger)
         most = max((strength(claim.text) for claim in held), default=None)

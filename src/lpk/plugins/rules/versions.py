@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lpk import hookimpl
 from lpk.core.contracts import Component
-from lpk.core.evidence.firstpage import first_page, is_its_file, stranger
+from lpk.core.evidence.documents.firstpage import first_page, is_its_file, stranger
+from lpk.core.evidence.english.prose import Passage, squeezed
 from lpk.core.evidence.ledger import Paper, Snapshot
-from lpk.core.evidence.prose import Passage, squeezed
 from lpk.core.evidence.records import Document, FirstPage, PaperVersion, Row
 from lpk.core.evidence.rules import OfDraft, OfPapers, OfRows, Wrong, of_references, offered, papers_named, rows
 

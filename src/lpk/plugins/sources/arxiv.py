@@ -20,7 +20,9 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
 from lpk.core.errors import EnvironmentMissing, UsageError
-from lpk.core.evidence.bibliographic import (
+from lpk.core.evidence.contracts import Source
+from lpk.core.evidence.records import Direction, PaperVersion
+from lpk.core.evidence.retrieval.bibliographic import (
     arxiv_id,
     boolean_query,
     doi_of,
@@ -31,11 +33,9 @@ from lpk.core.evidence.bibliographic import (
     untexed,
     withdrawn_by,
 )
-from lpk.core.evidence.contracts import Source
-from lpk.core.evidence.records import Direction, PaperVersion
 
 if TYPE_CHECKING:
-    from lpk.core.evidence.web import Answer, Web
+    from lpk.core.evidence.retrieval.web import Answer, Web
 
 _INTERVAL: Final = 3.0
 #: The client asks for pages one after the other; a page that should not be empty is asked for again.
@@ -147,7 +147,7 @@ class Arxiv(Source[ArxivOptions]):
 
     @cached_property
     def _web(self) -> Web:
-        from lpk.core.evidence.web import Web
+        from lpk.core.evidence.retrieval.web import Web
 
         files = re.sub(r"^https?://([^/:]+).*", r"\1", self.options.files)
         return Web(
@@ -172,8 +172,8 @@ class _Session:
             UsageError: arXiv does not understand the query.
             EnvironmentMissing: it is no feed.
         """
-        from lpk.core.evidence.answers import xml
-        from lpk.core.evidence.web import Answer
+        from lpk.core.evidence.retrieval.answers import xml
+        from lpk.core.evidence.retrieval.web import Answer
 
         answer = self._web.get(url, statuses=(200, 400), throttled=_throttled)
         root = xml(answer.content)

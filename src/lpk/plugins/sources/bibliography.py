@@ -25,7 +25,9 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
 from lpk.core.errors import UsageError
-from lpk.core.evidence.bibliographic import (
+from lpk.core.evidence.contracts import Source
+from lpk.core.evidence.records import Direction, PaperVersion
+from lpk.core.evidence.retrieval.bibliographic import (
     arxiv_id,
     doi_of,
     merged,
@@ -36,8 +38,6 @@ from lpk.core.evidence.bibliographic import (
     untexed,
     withdrawn_by,
 )
-from lpk.core.evidence.contracts import Source
-from lpk.core.evidence.records import Direction, PaperVersion
 
 #: A bibliography of 20,000 entries with abstracts.
 _LARGEST: Final = 50_000_000

@@ -17,7 +17,9 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
 from lpk.core.errors import UsageError
-from lpk.core.evidence.bibliographic import (
+from lpk.core.evidence.contracts import Source
+from lpk.core.evidence.records import Direction, PaperVersion
+from lpk.core.evidence.retrieval.bibliographic import (
     doi_of,
     merged,
     one_line,
@@ -28,11 +30,9 @@ from lpk.core.evidence.bibliographic import (
     untagged,
     withdrawn_by,
 )
-from lpk.core.evidence.contracts import Source
-from lpk.core.evidence.records import Direction, PaperVersion
 
 if TYPE_CHECKING:
-    from lpk.core.evidence.web import Web
+    from lpk.core.evidence.retrieval.web import Web
 
 _PAGE: Final = 100
 #: Kinds of updates that take a paper back; others (correction, erratum, expression_of_concern ...) are noted.
@@ -71,7 +71,7 @@ class Crossref(Source[CrossrefOptions]):
         return tuple(self._versions([answer.get("message")])) if answer else ()
 
     def _search(self, params: dict[str, str]) -> Iterator[object]:
-        from lpk.core.evidence.answers import dig, rows
+        from lpk.core.evidence.retrieval.answers import dig, rows
 
         cursor, seen, limit = "*", 0, self.options.limit
         while cursor and seen < limit:
@@ -84,7 +84,7 @@ class Crossref(Source[CrossrefOptions]):
             cursor = one_line(dig(answer, "message", "next-cursor")) if works else ""
 
     def _versions(self, works: Iterable[object]) -> Iterator[PaperVersion]:
-        from lpk.core.evidence.answers import dig
+        from lpk.core.evidence.retrieval.answers import dig
 
         for work in works:
             title = untagged(dig(work, "title", 0))
@@ -92,7 +92,7 @@ class Crossref(Source[CrossrefOptions]):
                 yield self._version(work, paper, title)
 
     def _version(self, work: dict[str, Any], paper: str, title: str) -> PaperVersion:
-        from lpk.core.evidence.answers import dig, rows
+        from lpk.core.evidence.retrieval.answers import dig, rows
 
         subtitle, citations = untagged(dig(work, "subtitle", 0)), work.get("is-referenced-by-count")
         withdrawn, notes = _updates(work)
@@ -119,7 +119,7 @@ class Crossref(Source[CrossrefOptions]):
 
     @cached_property
     def _web(self) -> Web:
-        from lpk.core.evidence.web import Web
+        from lpk.core.evidence.retrieval.web import Web
 
         # Crossref's public pool allows 5 requests a second and one at a time.
         return Web("crossref", self.options.base, interval=0.2, mailto=self.options.mailto)
@@ -127,7 +127,7 @@ class Crossref(Source[CrossrefOptions]):
 
 def _author(author: object) -> str:
     """``Ada Lovelace``; an organisation has a name only."""
-    from lpk.core.evidence.answers import dig
+    from lpk.core.evidence.retrieval.answers import dig
 
     person = " ".join(filter(None, (untagged(dig(author, "given")), untagged(dig(author, "family")))))
     return person or untagged(dig(author, "name"))
@@ -135,7 +135,7 @@ def _author(author: object) -> str:
 
 def _date(value: object) -> str:
     """``2024-05-17`` of ``{"date-parts": [[2024, 5, 17]]}``; ``2024-05`` or ``2024`` where that is all that is known."""
-    from lpk.core.evidence.answers import dig, rows
+    from lpk.core.evidence.retrieval.answers import dig, rows
 
     parts = [part for part in rows(dig(value, "date-parts", 0)) if isinstance(part, int)]
     return "-".join(f"{part:02d}" for part in parts[:3])
@@ -143,7 +143,7 @@ def _date(value: object) -> str:
 
 def _updates(work: dict[str, Any]) -> tuple[str, list[str]]:
     """Why a work is taken back, if it is, and what else has become of it."""
-    from lpk.core.evidence.answers import dig, rows
+    from lpk.core.evidence.retrieval.answers import dig, rows
 
     withdrawn, notes = "", []
     for update in rows(work.get("updated-by")):
@@ -162,7 +162,7 @@ def _updates(work: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def _relations(work: dict[str, Any]) -> Iterator[str]:
-    from lpk.core.evidence.answers import dig, rows
+    from lpk.core.evidence.retrieval.answers import dig, rows
 
     for kind in _SAME_WORK:
         for other in rows(dig(work, "relation", kind)):

@@ -19,7 +19,9 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
 from lpk.core.errors import EnvironmentMissing, UsageError
-from lpk.core.evidence.bibliographic import (
+from lpk.core.evidence.contracts import Source
+from lpk.core.evidence.records import Direction, PaperVersion
+from lpk.core.evidence.retrieval.bibliographic import (
     arxiv_id,
     boolean_query,
     doi_of,
@@ -31,11 +33,9 @@ from lpk.core.evidence.bibliographic import (
     untagged,
     withdrawn_by,
 )
-from lpk.core.evidence.contracts import Source
-from lpk.core.evidence.records import Direction, PaperVersion
 
 if TYPE_CHECKING:
-    from lpk.core.evidence.web import Web
+    from lpk.core.evidence.retrieval.web import Web
 
 KEY: Final = "OPENALEX_API_KEY"
 _WHOLE: Final = ",".join(
@@ -87,7 +87,7 @@ class OpenAlex(Source[OpenAlexOptions]):
 
     def _list(self, params: dict[str, str], limit: int) -> Iterator[dict[str, Any]]:
         """Works, page after page."""
-        from lpk.core.evidence.answers import dig, rows
+        from lpk.core.evidence.retrieval.answers import dig, rows
 
         cursor, seen = "*", 0
         while cursor and seen < limit:
@@ -99,7 +99,7 @@ class OpenAlex(Source[OpenAlexOptions]):
             cursor = (works and one_line(dig(answer, "meta", "next_cursor"))) or ""
 
     def _versions(self, works: Sequence[dict[str, Any]]) -> Iterator[PaperVersion]:
-        from lpk.core.evidence.answers import rows
+        from lpk.core.evidence.retrieval.answers import rows
 
         cited = dict.fromkeys(_short(name) for work in works for name in rows(work.get("referenced_works")))
         known = self._names(list(cited)) if self.options.resolve else {}
@@ -118,7 +118,7 @@ class OpenAlex(Source[OpenAlexOptions]):
         return found
 
     def _version(self, work: dict[str, Any], paper: str, title: str, known: dict[str, list[object]]) -> PaperVersion:
-        from lpk.core.evidence.answers import dig, rows
+        from lpk.core.evidence.retrieval.answers import dig, rows
 
         authors = [
             one_line(each.get("raw_author_name")) or one_line(dig(each, "author", "display_name"))
@@ -153,7 +153,7 @@ class OpenAlex(Source[OpenAlexOptions]):
 
     @cached_property
     def _web(self) -> Web:
-        from lpk.core.evidence.web import Web
+        from lpk.core.evidence.retrieval.web import Web
 
         hint = "" if os.environ.get(KEY) else f"a (free) key in {KEY} allows ten times as much"
         return Web("openalex", self.options.base, interval=0.1, mailto=self.options.mailto, hint=hint)
@@ -161,7 +161,7 @@ class OpenAlex(Source[OpenAlexOptions]):
     @cached_property
     def _anywhere(self) -> Web:
         """PDFs lie on any public host."""
-        from lpk.core.evidence.web import Web
+        from lpk.core.evidence.retrieval.web import Web
 
         return Web("openalex's open-access locations", self.options.base, hosts=("*",), mailto=self.options.mailto)
 
@@ -177,7 +177,7 @@ def _short(name: object) -> str:
 
 def _ids(work: dict[str, Any]) -> list[object]:
     """All that a work may go by: a preprint that was published has its arXiv address among its locations."""
-    from lpk.core.evidence.answers import dig, rows
+    from lpk.core.evidence.retrieval.answers import dig, rows
 
     pages = [dig(place, "landing_page_url") for place in rows(work.get("locations"))]
     return [work.get("doi"), *(page for page in pages if arxiv_id(page)), f"openalex:{_short(work.get('id'))}"]

@@ -27,9 +27,9 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component
 from lpk.core.errors import EnvironmentMissing, UsageError
-from lpk.core.evidence.fulltext import FullText
-from lpk.core.evidence.lines import Line, Outline, Rect, Run
-from lpk.core.evidence.local import LocalOptions, LocalSource
+from lpk.core.evidence.documents.fulltext import FullText
+from lpk.core.evidence.documents.lines import Line, Outline, Rect, Run
+from lpk.core.evidence.retrieval.local import LocalOptions, LocalSource
 
 #: What is read and how; a change of it changes what a text is.
 RECIPE: Final = "lines 1"

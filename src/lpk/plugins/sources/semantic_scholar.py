@@ -18,7 +18,9 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
 from lpk.core.errors import UsageError
-from lpk.core.evidence.bibliographic import (
+from lpk.core.evidence.contracts import Source
+from lpk.core.evidence.records import Direction, PaperVersion
+from lpk.core.evidence.retrieval.bibliographic import (
     doi_of,
     merged,
     one_line,
@@ -29,11 +31,9 @@ from lpk.core.evidence.bibliographic import (
     untagged,
     withdrawn_by,
 )
-from lpk.core.evidence.contracts import Source
-from lpk.core.evidence.records import Direction, PaperVersion
 
 if TYPE_CHECKING:
-    from lpk.core.evidence.web import Web
+    from lpk.core.evidence.retrieval.web import Web
 
 KEY: Final = "S2_API_KEY"
 _FIELDS: Final = "title,abstract,authors,year,publicationDate,venue,externalIds,url,openAccessPdf,citationCount"
@@ -66,7 +66,7 @@ class SemanticScholar(Source[SemanticScholarOptions]):
         return tuple(self._versions([found])) if found else ()
 
     def _search(self, query: str) -> Iterator[object]:
-        from lpk.core.evidence.answers import rows
+        from lpk.core.evidence.retrieval.answers import rows
 
         params = {"query": query, "fields": _FIELDS} | ({"year": self.options.year} if self.options.year else {})
         offset, seen, limit = 0, 0, self.options.limit
@@ -87,7 +87,7 @@ class SemanticScholar(Source[SemanticScholarOptions]):
                 yield self._version(paper, name, title)
 
     def _version(self, paper: dict[str, Any], name: str, title: str) -> PaperVersion:
-        from lpk.core.evidence.answers import dig, rows
+        from lpk.core.evidence.retrieval.answers import dig, rows
 
         year, citations = paper.get("year"), paper.get("citationCount")
         return PaperVersion(
@@ -109,7 +109,7 @@ class SemanticScholar(Source[SemanticScholarOptions]):
 
     @cached_property
     def _web(self) -> Web:
-        from lpk.core.evidence.web import Web
+        from lpk.core.evidence.retrieval.web import Web
 
         key = os.environ.get(KEY, "").strip()
         headers = {"x-api-key": key} if key else {}
@@ -125,7 +125,7 @@ class SemanticScholar(Source[SemanticScholarOptions]):
 
 
 def _ids(paper: object) -> list[object]:
-    from lpk.core.evidence.answers import dig
+    from lpk.core.evidence.retrieval.answers import dig
 
     external = dig(paper, "externalIds")
     return [f"arxiv:{dig(external, 'ArXiv')}", dig(external, "DOI"), f"s2:{dig(paper, 'paperId') or ''}"]

@@ -14,9 +14,9 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component, Options
 from lpk.core.errors import UsageError
+from lpk.core.evidence.checks.tables import Study, read_study
 from lpk.core.evidence.contracts import Source
 from lpk.core.evidence.records import Direction, PaperVersion
-from lpk.core.evidence.study_tables import Study, read_study
 from lpk.core.files import write_text
 
 #: What a spreadsheet would calculate, and what is no number that begins like it.

@@ -19,9 +19,9 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component
 from lpk.core.errors import UsageError
-from lpk.core.evidence.fulltext import FullText
-from lpk.core.evidence.lines import Line, Outline, Run
-from lpk.core.evidence.local import LocalOptions, LocalSource
+from lpk.core.evidence.documents.fulltext import FullText
+from lpk.core.evidence.documents.lines import Line, Outline, Run
+from lpk.core.evidence.retrieval.local import LocalOptions, LocalSource
 
 RECIPE: Final = "lines 1"
 _MEDIA: Final = {".md": "text/markdown", ".txt": "text/plain", ".csv": "text/csv"}

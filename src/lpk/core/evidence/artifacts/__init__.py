@@ -1,0 +1,1 @@
+"""What is rendered from a ledger: tables, report, draft, proof, references, exports."""

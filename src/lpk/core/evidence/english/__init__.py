@@ -1,0 +1,1 @@
+"""Reading English: words, sentences, figures, whose they are, and whether a claim says what its quote says."""
