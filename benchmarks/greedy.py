@@ -109,7 +109,7 @@ def order_of(outcome: Outcome) -> list[int]:
 
 def cost_of(bench: Bench, order: Sequence[int]) -> Any:
     """What plain greedy along this path takes, on all sequences."""
-    tally, mask = Tally(bench.problem.sequences, bench.calibration.tokens), bench.problem.dense
+    tally, mask = Tally(), bench.problem.dense
     for layer in order:
         tally.add([mask.drop(other) for other in bench.problem.removable(mask)], bench.problem.sequences)
         mask = mask.drop(layer)

@@ -69,8 +69,7 @@ class World:
 
     def search(self, searcher: Any, scorer: str | None) -> dict[str, Any]:
         """What a search finds, and what it takes."""
-        tokens = sum(map(len, self.evaluator.sequences.ids))
-        tally = Tally(self.problem.sequences, tokens)
+        tally = Tally()
         if scorer:
             passed = self.problem.sequences * self.problem.layers
             tally.cost += Cost(passed, passed)

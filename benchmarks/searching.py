@@ -97,7 +97,7 @@ class Bench:
         """Run a searcher; the forward of its scorer counts."""
         made: Any = installed().find("searcher", name).create(options or {})
         measure, path = self.evaluator(), list[tuple[Cost, Trial]]()
-        tally = Tally(self.problem.sequences, self.calibration.tokens)
+        tally = Tally()
         if scores:
             passed = self.problem.sequences * self.stack.layers
             tally.cost += Cost(passed, passed)
