@@ -216,7 +216,7 @@ class LinearOutputs(Outputs):
     def __init__(self, head: LinearHead, batch: Batch, hidden: Tensor) -> None:
         self.head, self.batch, self.hidden = head, batch, hidden
         self._predicting, self._here = hidden[:, :-1], batch.predicted()
-        self._rows = head.features(self._predicting[self._here])
+        self._rows = head.features(self._predicting[self._here][None])[0]  # of three dimensions, as the head was found
 
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """See :meth:`lpk.core.contracts.Outputs.chunks`."""

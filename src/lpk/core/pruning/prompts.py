@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from lpk.core.pruning.stack import Call, LayerStack
 
-#: How far a state behind a shared prompt may be off that of the option by itself, in roundings of its norm. Measured over
-#: the layers of SmolLM2-135M in float32: 4.7 at most; of Gemma 3 270M in bfloat16: 2.1.
+#: How far a state behind a shared prompt may be off that of the option by itself, in roundings of its norm in float32.
+#: Measured over the layers of SmolLM2-135M: 4.7 at most.
 ROUNDINGS = 16
 
 
@@ -78,47 +78,47 @@ class SharedPrompt:
 
 
 def laid_out(stack: LayerStack, batches: Iterable[Batch]) -> list[SharedPrompt | None]:
-    """How each batch goes through the layers: None for as it is, which all are where the model does not take the layout."""
+    """How each batch goes through the layers: None for as it is, which all do where the model does not take the layout.
+
+    So do single questions that are longer than a sliding window: it is by itself that each is laid out, or not, whatever
+    it is measured beside.
+    """
     given = list(batches)
     prompts = [SharedPrompt.of(batch) for batch in given]
-    asked = [batch for batch, prompt in zip(given, prompts, strict=True) if prompt is not None]
-    longest = max(asked, key=lambda batch: batch.ids.shape[1], default=None)
-    if longest is None or not stack.shares_prompts(longest):
+    if not stack.shares_prefixes or not any(prompts):
         return [None] * len(given)
-    return prompts
+    prompts = [p and (p if stack.sees_all_before(b) else None) for b, p in zip(given, prompts, strict=True)]
+    asked = [(batch, prompt) for batch, prompt in zip(given, prompts, strict=True) if prompt is not None]
+    # What a model does by place, not by position, shows where most places are.
+    longest = max(asked, key=lambda pair: pair[1].ids.shape[1], default=None)
+    return prompts if longest and stack.shares_prompts(*longest) else [None] * len(given)
 
 
-def agrees(stack: LayerStack, batch: Batch) -> bool:
-    """Whether the options of a question come out of every layer as they do by themselves.
+def agrees(stack: LayerStack, batch: Batch, prompt: SharedPrompt) -> bool:
+    """Whether the options of a question come out of every layer as they do by themselves, and layers take the mask.
 
-    Asked of the longest of some. Its layers must be called without a mask, which is what "causal and nothing else" looks
-    like: a sliding window that is shorter than the question would be one. And they must take the mask they are given.
+    Found out in float32 whatever the model's precision: beside a large residual stream, what a layer adds to it would be
+    lost in the roundings of 16 bits, and with it what is wrong.
     """
     import torch
 
-    prompt = SharedPrompt.of(batch)
-    if prompt is None or not stack.shares_prefixes:
-        return False
-    with suppress(RuntimeError, ValueError, TypeError, IndexError), torch.inference_mode():
+    with suppress(RuntimeError, ValueError, TypeError, LookupError, AttributeError), torch.inference_mode():
         alone, shared = stack.start(batch), stack.start(batch, prompt)
-        real = batch.real()
-        if any(map(_masked, alone.calls)) or not all(map(_masked, shared.calls)):
+        if not all(map(masked, shared.calls)) or not torch.equal(shared.hidden, prompt.together(alone.hidden)):
             return False
-        if not torch.equal(shared.hidden, prompt.together(alone.hidden)):
-            return False
-        state = alone.hidden
+        real, state = batch.real(), alone.hidden.float()
         with stack.running(range(stack.layers)):
             for index in range(stack.layers):
-                behind = prompt.apart(stack.layer(index, prompt.together(state), shared))[real]
-                state = stack.layer(index, state, alone)
-                apart = (behind - state[real]).float().norm(dim=-1) / state[real].float().norm(dim=-1)
-                if not apart.max() <= ROUNDINGS * torch.finfo(state.dtype).eps:
+                behind = prompt.apart(stack.layer_in_float32(index, prompt.together(state), shared))[real]
+                state = stack.layer_in_float32(index, state, alone)
+                apart = (behind - state[real]).norm(dim=-1) / state[real].norm(dim=-1)
+                if not apart.max() <= ROUNDINGS * torch.finfo(torch.float32).eps:
                     return False
         return True
     return False
 
 
-def _masked(call: Call) -> bool:
+def masked(call: Call) -> bool:
     """Whether a layer is called with a mask, one for all heads or each: (sequences, heads, tokens, tokens)."""
     args, kwargs = call
     shapes = [tuple(getattr(value, "shape", ())) for value in (*args, *kwargs.values())]

@@ -19,7 +19,7 @@ from lpk.core.errors import UsageError
 from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.packing import pack
-from lpk.core.pruning.prompts import SharedPrompt, agrees
+from lpk.core.pruning.prompts import SharedPrompt, agrees, masked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -92,7 +92,8 @@ class LayerStack:
         if not self.shares_prefixes:
             self._check_causal(watched)
         self.head = self._linear_head(watched, products)
-        self._sharing: dict[tuple[int, int], bool] = {}
+        self._sharing: dict[tuple[int, ...], bool] = {}
+        self._seeing: dict[int, bool] = {}
 
     @property
     def layers(self) -> int:
@@ -133,17 +134,39 @@ class LayerStack:
         output = self.modules[index](hidden, *args, **kwargs)
         return output[0] if self._gives_tuple else output  # type: ignore[no-any-return]
 
+    def layer_in_float32(self, index: int, hidden: Tensor, start: Start) -> Tensor:
+        """The same in float32 whatever the model's precision: its weights, and all that it is called with, are widened."""
+        import torch
+        from torch.utils._pytree import tree_map
+
+        def widened(value: Any) -> Any:
+            return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+        held = {**self.weights(index), **dict(self.modules[index].named_buffers())}
+        args, kwargs = tree_map(widened, start.calls[index])
+        output = torch.func.functional_call(self.modules[index], tree_map(widened, held), (hidden, *args), kwargs)
+        return output[0] if self._gives_tuple else output  # type: ignore[no-any-return]
+
     def layer_at_once(self, index: int, states: Sequence[Tensor], starts: Sequence[Start]) -> list[Tensor]:
         """The outputs of one layer for several batches of one length, in one call.
 
         Right where :attr:`batches` is true, but not bit for bit those of :meth:`layer`: a product of more rows may go
-        through other code. Questions go one by one: what their layers are called with is their own.
+        through other code. Each question has a call of its own: it is its prompt that its layers are called with.
         """
         import torch
 
-        if len(states) == 1 or any(start.prompt is not None and start is not starts[0] for start in starts):
-            return [self.layer(index, state, start) for state, start in zip(states, starts, strict=True)]
-        return list(torch.split(self.layer(index, torch.cat(list(states)), starts[0]), [len(s) for s in states]))
+        if len(states) == 1:
+            return [self.layer(index, states[0], starts[0])]
+        outputs = list(states)
+        calls: dict[int, list[int]] = {}
+        for place, start in enumerate(starts):
+            calls.setdefault(0 if start.prompt is None else id(start), []).append(place)
+        for places in calls.values():
+            together = self.layer(index, torch.cat([states[place] for place in places]), starts[places[0]])
+            parts = torch.split(together, [len(states[place]) for place in places])
+            for place, part in zip(places, parts, strict=True):
+                outputs[place] = part
+        return outputs
 
     def pack(self, room: int) -> int:
         """Lay out bfloat16 weights as the processor's matrix unit reads them, in copies of at most so many bytes.
@@ -160,11 +183,24 @@ class LayerStack:
                 self.packed_bytes += taken
         return self.packed_bytes
 
-    def shares_prompts(self, longest: Batch) -> bool:
+    def sees_all_before(self, batch: Batch) -> bool:
+        """Whether a token sees every one before it in sequences this long: no layer is called with a mask, of a window say.
+
+        Where attention is computed without :func:`scaled_dot_product_attention`, it is always called with one.
+        """
+        import torch
+
+        tokens = batch.ids.shape[1]
+        if tokens not in self._seeing:
+            with torch.inference_mode():
+                self._seeing[tokens] = not any(map(masked, self.start(batch).calls))
+        return self._seeing[tokens]
+
+    def shares_prompts(self, batch: Batch, prompt: SharedPrompt) -> bool:
         """Whether questions up to this one may go through the layers with their prompt once: found out, once a shape."""
-        shape = (len(longest.ids), longest.ids.shape[1])
+        shape = (*batch.ids.shape, prompt.ids.shape[1])
         if shape not in self._sharing:
-            self._sharing[shape] = agrees(self, longest)
+            self._sharing[shape] = agrees(self, batch, prompt)
         return self._sharing[shape]
 
     @cached_property
