@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy, linear
 
 from lpk.core.contracts import Batch
+from lpk.core.errors import UsageError
 from lpk.core.pruning import head
 from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs, fused_cross_entropy
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.parts import kernels
 from lpk.core.pruning.stack import LayerStack
 from lpk.testing import random_sequences, tiny_model
 from lpk.testing.tiny import ARCHITECTURES
@@ -169,16 +172,14 @@ def test_chunks_give_the_whole_models_logits() -> None:
         torch.testing.assert_close(torch.cat([z for _, z in chunks], 1), stack.masked_logits(batch, mask)[:, :-1])
 
 
-def test_the_fused_kernel_is_for_cuda_and_only_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The kernel itself needs a GPU; what is tested is when and with what it is called.
-    assert fused_cross_entropy("cpu") is None
-    monkeypatch.setattr(head, "find_spec", lambda name: None)
-    assert fused_cross_entropy("cuda") is None
-    given: list[Any] = []
+@pytest.fixture
+def liger(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A stand-in for liger-kernel, whose own kernel needs a GPU; what it was asked for, and whether it sums as older ones do."""
+    asked: dict[str, Any] = {"sums": False, "reductions": []}
 
     def kernel(features: Any, weight: Any, targets: Any, bias: Any, reduction: str) -> torch.Tensor:
-        given.append(reduction)
-        return cross_entropy(linear(features, weight, bias), targets, reduction=reduction)
+        asked["reductions"].append(reduction)
+        return cross_entropy(linear(features, weight, bias), targets, reduction="sum" if asked["sums"] else reduction)
 
     functional = types.ModuleType("liger_kernel.transformers.functional")
     functional.liger_fused_linear_cross_entropy = kernel  # type: ignore[attr-defined]
@@ -186,14 +187,43 @@ def test_the_fused_kernel_is_for_cuda_and_only_where_it_is_installed(monkeypatch
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, functional.__name__, functional)
     monkeypatch.setattr(head, "find_spec", lambda name: name == "liger_kernel" or None)
+    return asked
+
+
+def test_the_fused_kernel_is_for_cuda_and_only_where_it_is_installed(
+    liger: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     fused = fused_cross_entropy("cuda")
     assert fused is not None
+    assert fused_cross_entropy("cpu") is None
     made, features = a_head(20, bias=True)
     targets = torch.arange(20)
-    torch.testing.assert_close(
-        fused(features, made.weight, targets, made.bias).double(),
-        made.nll(features, targets).double(),
-        rtol=0,
-        atol=1e-5,
-    )
-    assert given == ["none"]
+    found = fused(features, made.weight, targets, made.bias)
+    torch.testing.assert_close(found.double(), made.nll(features, targets).double(), rtol=0, atol=1e-5)
+    assert liger["reductions"] == ["none"]
+    liger["sums"] = True
+    with pytest.raises(UsageError, match="liger-kernel gives no loss for each token; upgrade it"):
+        fused(features, made.weight, targets, made.bias)
+    monkeypatch.setattr(head, "find_spec", lambda name: None)
+    assert fused_cross_entropy("cuda") is None
+
+
+def test_where_it_makes_losses_its_version_is_part_of_what_a_memo_knows_them_by(liger: dict[str, Any]) -> None:
+    assert kernels("cpu") == ("lpk", "torch", "transformers")
+    assert kernels("cuda:1") == ("lpk", "torch", "transformers", "liger-kernel")
+
+
+def test_the_fused_kernel_multiplies_only_what_is_to_be_multiplied_in_its_own_precision(
+    liger: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_card = fused_cross_entropy("cuda")
+    monkeypatch.setattr(head, "fused_cross_entropy", lambda device: on_card)
+    for products, dtype, uses in (
+        ("float32", torch.float32, 1),
+        ("float32", torch.bfloat16, 0),
+        ("bfloat16", torch.bfloat16, 1),
+    ):
+        made, features = a_head(20, dtype=dtype)
+        liger["reductions"].clear()
+        replace(made, products=products).nll(features, torch.arange(20))
+        assert len(liger["reductions"]) == uses

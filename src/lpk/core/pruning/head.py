@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch, Outputs
+from lpk.core.errors import UsageError
 from lpk.core.pruning.packing import Version, pack, version_of
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ class LinearHead:
 
     def nll(self, features: Tensor, targets: Tensor) -> Tensor:
         """Negative log-likelihood of the targets in nats: (rows, hidden), (rows,) -> (rows,), float32 or float64."""
-        if (fused := fused_cross_entropy(features.device.type)) is not None:
+        fused = fused_cross_entropy(features.device.type)
+        if fused is not None and features.dtype == self.weight.dtype == self._multiplied(features[:0]).dtype:
             return fused(features, self.weight, targets, self.bias)
         log_partition, of_targets = self.log_partition(features, targets)
         return log_partition - of_targets
@@ -277,12 +279,21 @@ class WholeOutputs(ChunkedOutputs):
 
 
 def fused_cross_entropy(device: str) -> Callable[..., Tensor] | None:
-    """Liger's kernel (features, weight, targets, bias -> one loss for each row) on CUDA, if liger-kernel is installed."""
+    """Liger's kernel (features, weight, targets, bias -> one loss for each row) on CUDA, if liger-kernel is installed.
+
+    It multiplies in the precision of what it is given.
+    """
     if device != "cuda" or find_spec("liger_kernel") is None:
         return None
     from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
 
-    return partial(liger_fused_linear_cross_entropy, reduction="none")
+    def losses(features: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:
+        found: Tensor = liger_fused_linear_cross_entropy(features, weight, targets, bias, reduction="none")
+        if found.shape != targets.shape:  # older ones sum whatever is asked for
+            raise UsageError("this liger-kernel gives no loss for each token; upgrade it, or uninstall it")
+        return found
+
+    return losses
 
 
 def _same(one: Any, other: Any) -> bool:

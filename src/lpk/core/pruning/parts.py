@@ -10,6 +10,7 @@ from typing import Any
 
 from lpk.core.contracts import Executor, Objective, Scorer, Searcher
 from lpk.core.errors import UsageError
+from lpk.core.pruning.head import fused_cross_entropy
 from lpk.core.pruning.recipe import Choice, Recipe
 from lpk.core.registry import Entry, Registry
 
@@ -126,6 +127,12 @@ def _executor(recipe: Recipe) -> Choice:
 
             on_card = torch.cuda.is_available()
     return Choice(name="lpk/cuda" if on_card else "lpk/local")
+
+
+def kernels(device: str) -> tuple[str, ...]:
+    """The packages whose versions a loss depends on: liger-kernel too, where it makes losses on this device."""
+    fused = fused_cross_entropy(device.partition(":")[0]) is not None
+    return ("lpk", "torch", "transformers", *(["liger-kernel"] if fused else []))
 
 
 def context(inputs: Any, objective: dict[str, Any], executor: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec
-from lpk.core.pruning.parts import Parts, context, resolved
+from lpk.core.pruning.parts import Parts, context, kernels, resolved
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.pruning.store import Store
@@ -241,7 +241,7 @@ class _Run:
         stack = self.stack
         with self._stage("fingerprint", "Fingerprinting the model"):
             weights = self._weights()
-        packages = sorted({"lpk", "torch", "transformers", *self._kernels(), *self.parts.distributions})
+        packages = sorted({*kernels(self.spec.device), *self.parts.distributions})
         return {
             "schema_version": 1,
             "recipe": self.recipe.model_dump(mode="json"),
@@ -275,7 +275,7 @@ class _Run:
     def open_memo(self, facts: dict[str, Any], where: Path | str, name: str) -> None:
         """Open the memory; ``inputs`` is everything but objective, mask and sequence that a loss depends on."""
         self.memo = Memo(where, name, self.progress.note)
-        self.versions = {name: facts["versions"][name] for name in ("lpk", "torch", "transformers", *self._kernels())}
+        self.versions = {name: facts["versions"][name] for name in kernels(self.spec.device)}
         self.inputs = [
             facts["model"]["fingerprint"],
             self.spec.dtype,
@@ -462,12 +462,6 @@ class _Run:
 
     def _context(self, objective: dict[str, Any]) -> str:
         return context(self.inputs, objective, self.parts.described["executor"])
-
-    def _kernels(self) -> list[str]:
-        """Packages whose kernels make losses here, beside torch's own."""
-        from lpk.core.pruning.head import fused_cross_entropy
-
-        return ["liger-kernel"] if fused_cross_entropy(self.spec.device.partition(":")[0]) else []
 
     @contextmanager
     def _stage(self, name: str, title: str, total: int | None = None) -> Iterator[None]:

@@ -27,7 +27,7 @@ from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.items import Items
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
-from lpk.core.pruning.parts import Parts, context, described
+from lpk.core.pruning.parts import Parts, context, described, kernels
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import CalibrationRecipe
 from lpk.core.pruning.run import located
@@ -296,7 +296,7 @@ class Workbench:
 
     @cached_property
     def _versions(self) -> dict[str, str]:
-        return {name: version(name) for name in ("lpk", "torch", "transformers")}
+        return {name: version(name) for name in kernels(self.spec.device)}
 
 
 class _Looked:
