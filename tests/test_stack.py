@@ -191,6 +191,25 @@ def test_a_model_without_a_chain_of_layers_is_refused() -> None:
         LayerStack(model)
 
 
+def test_what_scorers_ask_for_is_counted_as_it_runs() -> None:
+    stack, ran = LayerStack(tiny_model()), 0
+
+    def count(*_: object) -> None:
+        nonlocal ran
+        ran += 1
+
+    for layer in stack.modules:
+        layer.self_attn.register_forward_hook(count)
+    batch = Batch(torch.randint(0, VOCABULARY, (3, 12)), torch.tensor([12, 9, 12]))
+    with torch.inference_mode():
+        next(stack.states(batch))
+        assert stack.layer_forwards == ran == 0
+        list(stack.states(batch))
+        assert stack.layer_forwards == ran == 3 * 6
+    list(stack.gradients(batch))
+    assert stack.layer_forwards == ran == 3 * 6 + 2 * 3 * 6
+
+
 @pytest.mark.parametrize("stored", ["bfloat16", "float16", ""])
 def test_weights_are_stored_as_narrow_as_they_came(stored: str, tmp_path: Path) -> None:
     stack = LayerStack(tiny_model("gemma3"))  # tied embeddings: one tensor, stored once

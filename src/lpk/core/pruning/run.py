@@ -22,7 +22,7 @@ from lpk.core.memory import available_memory, enough
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.mask import LayerMask, ranges
-from lpk.core.pruning.memo import Memo
+from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.parts import Parts, context, kernels, resolved
 from lpk.core.pruning.precision import EXACT, Precision
@@ -298,10 +298,12 @@ class _Run:
             matrices = (tuple(map(tuple, found[name])) for name in ("runs", "similarity", "interaction"))
             scores = LayerScores(tuple(found["layers"]), *matrices)
         else:
-            blamed = blaming(f"scorer {described['name']}")
+            blamed, before = blaming(f"scorer {described['name']}"), self.stack.layer_forwards
             with self._stage("score", f"Scoring layers: {described['name']}"), torch.inference_mode(), blamed:
                 scores = self.parts.scorer.score(self.stack, self._scored())
             check_scores(described["name"], scores, self.stack.layers)
+            passed = self.stack.layer_forwards - before
+            self.memo.spend(Cost(layer_forwards=passed, naive_layer_forwards=passed))
             write_json(path, {"scorer": described, **vars(scores)})
         self.problem = replace(self.problem, scores=scores)
 

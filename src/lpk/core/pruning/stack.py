@@ -65,9 +65,11 @@ class LayerStack:
         token_bytes: what one token's hidden state takes.
         head: what makes losses of a last hidden state without whole logits, where the model's head is a linear one.
         packed_bytes: what packed copies of weights take.
+        layer_forwards: layers run on one sequence by :meth:`states` and :meth:`gradients` so far, as scorers ask for
+            them. For a gradient each layer runs twice; backward passes are not counted.
     """
 
-    packed_bytes = 0
+    packed_bytes = layer_forwards = 0
 
     def __init__(self, model: PreTrainedModel, streamed: Streamed | None = None, products: str = "float32") -> None:
         """Watch one dense forward of a short probe and check that replaying it gives the same bits.
@@ -242,6 +244,7 @@ class LayerStack:
         Each sequence goes through a layer by itself, cut to its length: its states do not depend on what is beside it.
         """
         if not self.shares_prefixes:
+            self.layer_forwards += len(batch.ids) * self.layers
             yield from _watch(self.model, batch).states
             return
         starts = [self.start(row) for row in _rows(batch)]
@@ -250,6 +253,7 @@ class LayerStack:
         yield _padded(rows, width)
         for index in range(self.layers):
             rows = [self.layer(index, hidden, start) for hidden, start in zip(rows, starts, strict=True)]
+            self.layer_forwards += len(rows)
             yield _padded(rows, width)
 
     def weights(self, layer: int) -> Mapping[str, Tensor]:
@@ -279,6 +283,7 @@ class LayerStack:
                 states = [start.hidden]
                 for index in range(self.layers):
                     states.append(self.layer(index, states[-1], start))
+                self.layer_forwards += self.layers
             with torch.inference_mode(False), torch.enable_grad():
                 last = states[-1].detach().requires_grad_()
                 logits = self.logits(row, last, slice(0, -1)).float()
@@ -290,6 +295,7 @@ class LayerStack:
                 for index in backwards:
                     slope_after = slope
                     slope, weights = self._slopes(index, states[index], start, slope_after)
+                    self.layer_forwards += 1
                     yield LayerGradient(index, states[index], states.pop(), slope_after, weights)
 
     def _slopes(self, index: int, entering: Tensor, start: Start, after: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

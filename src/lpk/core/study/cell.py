@@ -113,14 +113,14 @@ class Workbench:
             self.progress.advance(0, f"{len(tally.masks)} masks")
             return evaluator.losses(masks, sequences)
 
-        passes = 0
+        passed = 0
         if parts.scorer is not None:
             scores, looked = self._score(cell, parts, _Looked(items, evaluator.losses))
-            problem, passes = replace(problem, scores=scores), looked.passes
+            problem, passed = replace(problem, scores=scores), looked.layer_forwards
             for masks, sequences in looked.asked:
                 tally.add(masks, sequences)
         outcome = _drive(parts, replace(problem, workspace=workspace), losses_of)
-        rows, passed = items.sequences / len(items), passes * len(items) * self.stack.layers
+        rows = items.sequences / len(items)
         (loss,) = self._exactly(cell, parts, items).losses([outcome.best.mask])
         found = Cell(
             model=cell.model,
@@ -136,8 +136,8 @@ class Workbench:
             calibration_loss=float(loss),
             masks=len(tally.masks),
             measurements=tally.cost.measurements,
-            layer_forwards=round(rows * (tally.cost.layer_forwards + passed)),
-            naive_layer_forwards=round(rows * (tally.cost.naive_layer_forwards + passed)),
+            layer_forwards=round(rows * tally.cost.layer_forwards) + passed,
+            naive_layer_forwards=round(rows * tally.cost.naive_layer_forwards) + passed,
             seconds=round(time.perf_counter() - begin, 2),
         )
         return found, list(_trials(cell, problem.budget, outcome))
@@ -150,8 +150,10 @@ class Workbench:
         about = parts.described["scorer"]
         key = (repr(about), cell.objective, cell.seed)
         if key not in self._scores:
+            before = self.stack.layer_forwards
             with torch.inference_mode(), blaming(f"scorer {about['name']}"):
                 scores = parts.scorer.score(self.stack, calibration)
+            calibration.layer_forwards = self.stack.layer_forwards - before
             check_scores(about["name"], scores, self.stack.layers)
             self._scores[key] = scores, calibration
         return self._scores[key]
@@ -303,16 +305,15 @@ class _Looked:
     """A cell's items as a scorer sees them.
 
     Attributes:
-        passes: how often it went over all of them.
+        layer_forwards: what its looks at the dense model's states and gradients took.
         asked: the masks whose losses it asked for, each time with on how many items.
     """
 
     def __init__(self, items: Items, measure: LossesOf) -> None:
-        self.items, self.passes, self._measure = items, 0, measure
+        self.items, self.layer_forwards, self._measure = items, 0, measure
         self.asked: list[tuple[Sequence[LayerMask], int]] = []
 
     def batches(self) -> Iterator[Batch]:
-        self.passes += 1
         return self.items.batches()
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
