@@ -4,6 +4,10 @@ As layers go, removing another one rarely comes to cost less than it did before.
 measured bounds what it costs now: candidates are measured in the order of that bound, a few at a time, until the bound
 of the next is above the best of them. The bound holds exactly for a supermodular loss, and a language model's is not
 quite: ``slack`` says by how much a layer may have become cheaper.
+
+Candidates race. A wrong removal changes all that come after it, and each step has dozens of comparisons, so the confidence
+of each is 0.95: at 0.9 one order of the sequences in ten ended at another mask than plain greedy's, and in a sample of five
+four did; 0.95, at 20 % more layer-forwards, missed none of those five.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from lpk.core.pruning.racing import Racing
 
 class LazyGreedyOptions(Racing):
     confidence: float = Field(
-        0.9, gt=0.5, le=1, description="stop a candidate early once it is worse with this probability; 1 never does"
+        0.95, gt=0.5, le=1, description="stop a candidate early once it is worse with this probability; 1 never does"
     )
     batch: int = Field(4, ge=1, description="candidates measured at once, in the order of their bounds")
     slack: float = Field(0.02, ge=0, description="how much cheaper a layer may have become, in the objective's unit")
