@@ -91,7 +91,7 @@ def test_an_equal_is_stopped_no_more_often_than_the_confidence_says(confidence: 
     assert stopped / trials == pytest.approx(share, abs=4 * (share / trials) ** 0.5)
 
 
-@pytest.mark.parametrize("name", ["greedy", "beam"])
+@pytest.mark.parametrize("name", ["greedy", "beam", "genetic"])
 def test_without_racing_each_batch_is_one_look_at_all_sequences(name: str) -> None:
     losses = Losses(noise=0.3)
     outcome = search(name, losses)
@@ -131,7 +131,7 @@ def test_lazy_greedy_measures_fewer_masks_than_greedy() -> None:
     assert len(lazy.measured) < 0.8 * len(plain.measured)
 
 
-@pytest.mark.parametrize("name", ["greedy", "beam", "lazy-greedy", "evolutionary"])
+@pytest.mark.parametrize("name", ["greedy", "beam", "lazy-greedy", "evolutionary", "genetic"])
 def test_one_sequence_is_no_race(name: str) -> None:
     searcher: Any = installed().find("searcher", name).create({"confidence": 0.9})
     outcome = drive(searcher, Problem(6, 2, sequences=1, workspace=Path()), Losses(0.1))
@@ -174,6 +174,30 @@ def test_published_stages_let_two_offspring_meet_the_parent_on_all_sequences() -
         parents.append(best.mask)
     assert len(parents) > 4
     assert parents[-1] == outcome.best.mask
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_a_generation_that_races_keeps_the_same_elite_for_less(seed: int) -> None:
+    """The elite of the first one is the plain search's; and the answer has been measured on all sequences."""
+    plain, raced = Losses(0, seed), Losses(1e-6, seed)
+    best = search("genetic", plain, generations=0).best
+    outcome = search("genetic", raced, generations=0, confidence=0.9)
+    assert [trial.mask for trial in outcome.trials][-3:] == sorted(
+        plain.measured, key=lambda mask: plain.loss(mask, 4)
+    )[:3]
+    assert outcome.best.mask == best.mask
+    assert sum(raced.measured.values()) < 0.6 * sum(plain.measured.values())
+
+
+def test_a_genetic_search_that_races_ends_with_its_best_on_all_sequences() -> None:
+    plain, raced = Losses(0.2), Losses(0.2)
+    search("genetic", plain)
+    outcome = search("genetic", raced, confidence=0.9)
+    assert any(outcome.stopped())
+    assert outcome.best.sequences == SEQUENCES
+    assert sum(raced.measured.values()) < 0.8 * sum(plain.measured.values())
+    assert len(raced.measured) == len(plain.measured) == 16 + 10 * 13
 
 
 def test_evolution_finds_the_optimum_of_a_small_space() -> None:

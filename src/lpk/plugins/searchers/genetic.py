@@ -6,23 +6,28 @@ elitism 0.2, mutation 0.15 and 10 generations are the paper's. It says neither h
 parents are chosen and what mutates. Here the scorer's lowest layers, its three best runs and noisy copies of its
 ranking are the first generation (without a scorer, random masks); a parent is the better of two drawn uniformly.
 
-No mask is measured twice: a child that is known already is swapped on until it is new.
+No mask is measured twice: a child that is known already is swapped on until it is new. Where they race, those of a
+generation are stopped that will not be among the best fifth; as parents they rank by what was seen of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from random import Random
 
 from pydantic import Field
 
 from lpk import hookimpl
-from lpk.core.contracts import Component, Options, Problem, Search, Searcher
+from lpk.core.contracts import Component, Loss, Probe, Problem, Search, Searcher
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.proposals import count, seeds, swapped
+from lpk.core.pruning.racing import Racing
+
+#: A mask, and the loss that it ranks by.
+Ranked = tuple[LayerMask, Loss]
 
 
-class GeneticOptions(Options):
+class GeneticOptions(Racing):
     population: int = Field(16, ge=2, description="masks of a generation")
     elitism: float = Field(0.2, ge=0, lt=1, description="which share of them lives on, rounded down; one at least")
     mutation: float = Field(0.15, ge=0, le=1, description="how likely a child has one layer swapped")
@@ -37,14 +42,26 @@ class Genetic(Searcher[GeneticOptions]):
         options, random = self.options, problem.random()
         elite = max(1, int(options.elitism * options.population))
         first = seeds(problem, options.population, options.noise, random)
-        known = dict(zip(first, (yield first), strict=True))
-        population = sorted(first, key=lambda mask: known[mask])
+        known, population = set(first), (yield from self._ranked(problem, [], first, elite))
         for _ in range(options.generations):
-            children = self._children(problem, population, known, options.population - elite, random)
+            masks = [mask for mask, _ in population]
+            children = self._children(problem, masks, known, options.population - elite, random)
             if not children:  # every mask there is has been measured
-                return
-            known.update(zip(children, (yield children), strict=True))
-            population = sorted([*population[:elite], *children], key=lambda mask: known[mask])
+                break
+            known.update(children)
+            population = yield from self._ranked(problem, population[:elite], children, elite)
+        if options.races:  # the last ones may have ended before all sequences
+            yield [mask for mask, _ in population[:elite]]
+
+    def _ranked(
+        self, problem: Problem, elite: Sequence[Ranked], new: Sequence[LayerMask], keep: int
+    ) -> Generator[Sequence[LayerMask] | Probe, Sequence[Loss], list[Ranked]]:
+        """A generation, best first. Where it races, the elite does so too; else it has been measured."""
+        if self.options.races:
+            masks = [mask for mask, _ in elite]
+            return (yield from self.options.race(problem, [*masks, *new], keep))
+        losses = yield new
+        return sorted([*elite, *zip(new, losses, strict=True)], key=lambda pair: pair[1])
 
     def _children(
         self, problem: Problem, population: Sequence[LayerMask], known: Collection[LayerMask], size: int, random: Random
