@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_evaluator import objective
@@ -91,6 +92,31 @@ def test_margins_are_those_of_options_by_themselves(architecture: str, tmp_path:
     for mask, loss in zip(MASKS, evaluator.losses(MASKS), strict=True):
         expected = [by_themselves(stack, asked, mask) for asked in items.choices]
         assert list(loss.items) == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "shares"),
+    [
+        ("OPTConfig", {"ffn_dim": 48, "word_embed_proj_dim": 32}, True),  # learned positions
+        ("BloomConfig", {"n_layer": 6, "n_head": 4}, False),  # takes no positions: attention is biased by places
+        (
+            "Lfm2Config",
+            {"full_attn_idxs": [1, 3, 5], "intermediate_size": 48, "num_key_value_heads": 2},
+            False,
+        ),  # layers between are convolutions over places
+    ],
+)
+def test_what_goes_by_place_is_not_shared_and_margins_are_right(
+    config: str, arguments: dict[str, Any], shares: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    common = {"vocab_size": 96, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 6, "pad_token_id": 0}
+    made = getattr(transformers, config)(**common, **arguments)
+    stack, items = LayerStack(transformers.AutoModelForCausalLM.from_config(made).eval()), questions()
+    assert [prompt is not None for prompt in laid_out(stack, items.batches())] == [*[shares] * 3, False]
+    (loss,) = Evaluator(stack, objective("task-margin"), items, Memo(tmp_path / "memo"), "margin").losses(MASKS[1:2])
+    expected = [by_themselves(stack, asked, MASKS[1]) for asked in items.choices]
+    assert list(loss.items) == pytest.approx(expected, abs=2e-5)
 
 
 def test_a_question_is_laid_out_by_itself_whatever_it_is_measured_beside() -> None:
