@@ -61,7 +61,7 @@ def lpk(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def proved(ledger: Ledger) -> tuple[int, dict[str, Any], str]:
-    code, said = proof.prove(ledger)
+    code, said, _ = proof.prove(ledger)
     return code, json.loads((ledger.folder / "paper" / "proof.json").read_text(encoding="utf-8")), said
 
 
@@ -208,12 +208,36 @@ def test_another_file_is_told_by_its_hash(tmp_path: Path) -> None:
     code, written, _ = proved(ledger)
     assert code == 1
     assert "is not the file that was checked" in written["claims"][0]["rows"][0]["reason"]
+    assert written["claims"][0]["rows"][0]["at-hand"]
     file.unlink()
     code, written, _ = proved(ledger)
     assert code == 1
     assert written["claims"][0]["rows"][0]["reason"] == (
         f"papers/{file.name} is not here; it is from https://arxiv.org/abs/2401.00001v1"
     )
+    assert not written["claims"][0]["rows"][0]["at-hand"]
+
+
+def test_who_has_no_papers_takes_nothing_from_the_proof_of_who_has(tmp_path: Path) -> None:
+    ledger = text_ledger(tmp_path / "ledger")
+    assert proved(ledger)[0] == 0
+    (file,) = (ledger.folder / "papers").iterdir()
+    kept, written = file.read_bytes(), ledger.folder / "paper" / "proof.json"
+    before = written.read_bytes()
+    file.unlink()
+    done = lpk("prove", str(ledger.folder))
+    assert (done.returncode, written.read_bytes()) == (1, before)
+    assert "NOT RE-VERIFIED" in done.stdout
+    note = "paper/proof.json is kept: it found r-1, which could not be looked at here\n"
+    assert done.stderr == "lpk: note: " + note
+    alone = [sys.executable, "-I", str(ledger.folder / "paper" / "demo.py")]
+    by_hand = subprocess.run(alone, capture_output=True, text=True, check=False)
+    assert (by_hand.returncode, by_hand.stderr, written.read_bytes()) == (1, note, before)
+    said = json.loads(lpk("prove", str(ledger.folder), "--json").stdout)
+    assert (said["passed"], said["claims"][0]["rows"][0]["at-hand"]) == (False, False), "what was seen here, not there"
+    file.write_bytes(kept + b" ")
+    assert lpk("prove", str(ledger.folder)).returncode == 1
+    assert written.read_bytes() != before, "another file is a finding, and is written down"
 
 
 def test_a_matrix_that_calls_a_contradicted_claim_supported_is_not_believed(tmp_path: Path) -> None:
