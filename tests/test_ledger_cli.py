@@ -267,6 +267,10 @@ def test_withdrawing_keeps_the_history(folder: Path) -> None:
     lpk("ledger", "withdraw", "c-a", "--reason", "stated twice", cwd=folder)
     assert status_of(folder)["claims"]["c-a"] == {"status": "withdrawn", "why": "stated twice"}
     assert (folder / "events.jsonl").read_text(encoding="utf-8").startswith(before)
+    after = (folder / "events.jsonl").read_bytes()
+    again = lpk("ledger", "withdraw", "c-a", "--reason", "once more", cwd=folder, code=2)
+    assert again.stderr == "lpk: c-a is withdrawn already: stated twice\n"
+    assert (folder / "events.jsonl").read_bytes() == after
 
 
 def test_restoring_undoes_a_withdrawal_and_keeps_both(folder: Path) -> None:

@@ -258,10 +258,13 @@ def withdrawal(ledger: Snapshot, what: str, reason: str) -> Withdrawal:
     """Take a claim, row or paper back.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or it is withdrawn already.
     """
     everything = {**ledger.claims, **ledger.rows, **ledger.papers}
-    return Withdrawal(what=ledger.found(what, everything, "claim, row or paper"), reason=reason)
+    name = ledger.found(what, everything, "claim, row or paper")
+    if name in ledger.withdrawals:
+        raise UsageError(f"{name} is withdrawn already: {ledger.withdrawals[name]}")
+    return Withdrawal(what=name, reason=reason)
 
 
 def restoration(ledger: Snapshot, what: str, reason: str) -> Restoration:
