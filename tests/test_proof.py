@@ -357,6 +357,21 @@ def test_heads_feet_notes_and_line_numbers_do_not_come_between(tmp_path: Path, e
     assert demo.prove(ledger.folder)["passed"]
 
 
+def test_a_section_named_at_the_head_of_a_page_does_not_come_between(tmp_path: Path, engine: str) -> None:
+    """A head that is on one page only: the sections have a page each."""
+    titles = ("1 INTRODUCTION", "2 RESULTS", "3 METHOD")
+    pages = [f"{head}\n{page}3 Method\n" for head, page in zip(titles, PAGES, strict=True)]
+    quote = "Removing 8 of them does more harm than good in every case"
+    changes = {"quote": quote, "page": 2, "page_end": 3}
+    ledger = document_ledger(tmp_path / "ledger", pdf(pages), "application/pdf", ".pdf", **changes)
+    proved(ledger)
+    assert demo.prove(ledger.folder)["passed"]
+    said_once = [page.replace("3 METHOD", "OTHER THINGS") for page in pages]
+    ledger = document_ledger(tmp_path / "other", pdf(said_once), "application/pdf", ".pdf", **changes)
+    proved(ledger)
+    assert not demo.prove(ledger.folder)["passed"], "words that stand there alone may be the sentence's"
+
+
 def test_a_damaged_pdf_is_told(tmp_path: Path, engine: str) -> None:
     ledger = document_ledger(tmp_path / "ledger", b"%PDF-1.4\nnothing", "application/pdf", ".pdf")
     proved(ledger)
@@ -502,6 +517,28 @@ def test_no_altered_quote_is_found_among_the_sentences_that_it_was_made_from() -
     assert len(cases) > 90
     assert [case["id"] for case in cases if places_of(case["quote"], text)] == []
     assert [case["id"] for case in cases if not places_of(case["source"], text)] == []
+
+
+def test_the_labelled_quotes_that_are_true_are_found_and_no_other(engine: str) -> None:
+    cases = [json.loads(line) for line in (DATA / "quotes" / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
+    documents = {
+        name: Document(demo.ENGINES[engine](DATA / "quotes" / name)) for name in {case["pdf"] for case in cases}
+    }
+    true = [case for case in cases if case["expected"] == "verified"]
+    altered = [case for case in cases if case["expected"] == "rejected"]
+    assert (len(true), len(altered)) == (76, 132)
+    missed = [
+        case["id"]
+        for case in true
+        if not documents[case["pdf"]].has(case["quote"], case["page_start"], case["page_end"])
+    ]
+    assert missed == []
+    for case in altered:
+        if len(case["quote"].split()) < demo.WORDS:  # of which a row is told before a document is looked into
+            continue
+        document = documents[case["pdf"]]
+        for page in range(1, len(document.pages) + 1):
+            assert not document.has(case["quote"], page, min(page + 1, len(document.pages))), case["id"]
 
 
 def test_sentences_of_a_paper_are_found_and_with_a_word_exchanged_not() -> None:

@@ -34,6 +34,8 @@ from typing import Any
 
 #: A quote of fewer words shows nothing.
 WORDS = 4
+#: A section's title has no more words.
+TITLE = 12
 #: Characters that change what a sentence says: percents, comparisons, times, about.
 TELLING = "%\u2030<>=\u2264\u2265\u2260\u00b1\u00d7\u00f7+\u2248"
 HYPHENS = "-\u2010\u2011\u2013\u2212"
@@ -187,9 +189,14 @@ def with_pypdfium2(file: Path) -> list[list[Char]]:
         chars: list[Char] = []
         for place in range(text.count_chars()):
             code = raw.FPDFText_GetUnicode(text, place)
-            char = "-" if code in (0x2, 0xFFFE) else chr(code)  # PDFium's signs for a hyphen at a line's end
-            size = raw.FPDFText_GetFontSize(text, place) if char > " " else (chars[-1][1] if chars else 0.0)
-            chars.append((char, size))
+            broken = code in (
+                0x2,
+                0xFFFE,
+            )  # PDFium's signs for a hyphen at a line's end; it has no other sign for that end
+            size = (
+                raw.FPDFText_GetFontSize(text, place) if broken or code > ord(" ") else (chars[-1][1] if chars else 0.0)
+            )
+            chars += [(char, size) for char in ("-\n" if broken else chr(code))]
         pages.append(chars)
     document.close()
     return pages
@@ -214,8 +221,7 @@ class Document:
 
     def __init__(self, pages: list[list[Char]]) -> None:
         self.pages = pages
-        edges = running(pages)
-        self.plain = [[char for line in lines(page) if edge(line) not in edges for char in line] for page in pages]
+        self.plain = without_furniture(pages)
         sizes = Counter(round(size, 1) for page in pages for char, size in page if size and char.isalnum())
         self.usual = sizes.most_common(1)[0][0] if sizes else 0.0
         self.views = functools.cache(self._views)
@@ -247,18 +253,41 @@ def lines(page: list[Char]) -> list[list[Char]]:
     return [line for line in found if line]
 
 
+def written(line: list[Char]) -> str:
+    """What a line says."""
+    return "".join(char for char, _ in line).strip()
+
+
 def edge(line: list[Char]) -> str:
     """What makes a line the same one on another page: its words without figures."""
-    return re.sub(r"\d+", "#", "".join(char for char, _ in line).strip())
+    return re.sub(r"\d+", "#", written(line))
 
 
-def running(pages: list[list[Char]]) -> set[str]:
-    """Lines that are first or last on at least two pages, whatever figures they hold: heads, feet, page numbers."""
-    seen = Counter[str]()
-    for page in pages:
-        filled = [text for text in map(edge, lines(page)) if text]
-        seen.update({*filled[:2], *filled[-2:]})
-    return {text for text, count in seen.items() if count > 1}
+def title(line: list[Char]) -> str:
+    """The letters of a line that may be a section's title, in capitals or not, whatever figures it holds; else empty."""
+    text = written(line)
+    return "".join(filter(str.isalpha, text.casefold())) if len(text.split()) <= TITLE else ""
+
+
+def without_furniture(pages: list[list[Char]]) -> list[list[Char]]:
+    """Pages without what stands above and below their text: heads, feet, numbers.
+
+    It is a line that is first or last on at least two pages, whatever figures it holds; the page's own number; or, above
+    the text, the title of a section, which stands somewhere else too.
+    """
+    sheets = [lines(page) for page in pages]
+    filled = [[place for place, line in enumerate(sheet) if written(line)] for sheet in sheets]
+    edges, titles = Counter[str](), Counter(title(line) for sheet in sheets for line in sheet)
+    titles[""] = 0
+    for sheet, places in zip(sheets, filled, strict=True):
+        edges.update({edge(sheet[place]) for place in (*places[:2], *places[-2:])})
+    kept = []
+    for number, (sheet, places) in enumerate(zip(sheets, filled, strict=True), start=1):
+        heads = {place for place in places[:3] if titles[title(sheet[place])] > 1}
+        numbers = {place for place in (*places[:3], *places[-2:]) if written(sheet[place]) == str(number)}
+        text = [line for place, line in enumerate(sheet) if place not in heads | numbers and edges[edge(line)] < 2]
+        kept.append([char for line in text for char in line])
+    return kept
 
 
 # ---------------------------------------------------------------------------------------------------------------------
