@@ -349,6 +349,23 @@ def test_a_file_that_changed_is_not_trusted(folder: Path) -> None:
     assert "changed" in found["reason"]
 
 
+def test_a_file_that_is_not_at_hand_takes_nothing_from_what_was_found(folder: Path) -> None:
+    """As in a clone: git keeps the events and no PDF."""
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    before = (folder / "events.jsonl").read_bytes()
+    (file,) = (folder / "papers").iterdir()
+    file.unlink()
+    said = lpk("ledger", "verify", cwd=folder, code=1).stdout
+    assert f"(not looked up now: papers/{file.name} is not at hand" in said
+    assert "0 of 1 quotes found" in said
+    assert (folder / "events.jsonl").read_bytes() == before
+    assert status_of(folder)["claims"]["c-a"]["status"] == "supported"
+    lpk("ledger", "claim", "Removing 4 layers raises SmolLM2's perplexity.", "--id", "c-a", cwd=folder)
+    assert "unverifiable" in lpk("ledger", "verify", cwd=folder, code=1).stdout, "of another claim nothing was found"
+    assert status_of(folder)["claims"]["c-a"]["status"] == "unverifiable"
+
+
 def test_every_artifact(folder: Path) -> None:
     add(
         folder,

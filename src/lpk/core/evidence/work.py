@@ -294,13 +294,27 @@ def verify(ledger: Snapshot, rows: Sequence[Row]) -> Iterator[tuple[Row, Verific
 
 
 def news(ledger: Snapshot, found: Iterable[tuple[Row, Verification]]) -> list[Record]:
-    """The verifications that say something else than the ones that hold."""
+    """The verifications that say something else than the ones that hold, where there was something to look at."""
     fresh: list[Record] = []
     for row, verification in found:
         before = ledger.checked(row.id)
+        if out_of_reach(ledger, row, verification):
+            continue
         if before is None or before.verification != verification or ledger.restated(row):
             fresh.append(verification)
     return fresh
+
+
+def out_of_reach(ledger: Snapshot, row: Row, verification: Verification) -> bool:
+    """Whether a row could not be looked up for want of the file that it was looked up in before, as in a clone.
+
+    That says nothing against what was found.
+    """
+    before, document = ledger.checked(row.id), ledger.document(row)
+    if before is None or document is None or row.basis == "abstract" or ledger.restated(row):
+        return False
+    looked = verification.document is not None
+    return not looked and before.verification.document == document.sha256 and not ledger.replaced(document)
 
 
 def _verified(ledger: Snapshot, row: Row) -> Verification:
