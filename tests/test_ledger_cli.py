@@ -12,6 +12,11 @@ from typing import Any
 
 import pytest
 
+from lpk.core.evidence import work
+from lpk.core.evidence.ledger import Ledger
+from lpk.core.evidence.states import statuses
+from lpk.core.registry import installed
+
 PAPER = """# Depth pruning of small language models
 
 ## 1 Introduction
@@ -347,6 +352,14 @@ def test_a_file_that_changed_is_not_trusted(folder: Path) -> None:
     (found,) = json.loads(lpk("ledger", "verify", "--json", cwd=folder, code=1).stdout)
     assert found["verdict"] == "unverifiable"
     assert "changed" in found["reason"]
+
+
+def test_no_document_is_read_to_say_how_far_claims_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lacks what reads PDFs can look at a ledger, and a long one is told at once."""
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    monkeypatch.setattr(work, "read", lambda *_: pytest.fail("a document was read"))
+    assert statuses(work.snapshot(Ledger(folder), installed()))["c-a"].status == "supported"
 
 
 def test_a_file_that_is_not_at_hand_takes_nothing_from_what_was_found(folder: Path) -> None:

@@ -180,6 +180,7 @@ class Texts(Mapping[str, FullText]):
         self._folder, self._registry = ledger.papers, registry
         self._read: dict[str, FullText | None] = {}
         self._files: dict[str, str] = {}
+        self._hashes: dict[str, str] = {}
 
     def of(self, snapshot: Snapshot) -> Texts:
         """Know the documents of a snapshot."""
@@ -199,8 +200,11 @@ class Texts(Mapping[str, FullText]):
         return found
 
     def replaced(self, sha256: str) -> bool:
-        """Whether a document's file is there, and is another one."""
-        return sha256 not in self and (self._folder / self._files.get(sha256, "-")).is_file()
+        """Whether a document's file is there, and is another one. Nothing needs to be read for that."""
+        path = self._folder / self._files.get(sha256, "-")
+        if sha256 not in self._hashes:
+            self._hashes[sha256] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        return self._hashes[sha256] not in ("", sha256)
 
     def _load(self, path: Path, sha256: str) -> FullText | None:
         try:
