@@ -1,9 +1,9 @@
 """Whether a claim says no more, and nothing else, than the quote that it rests on.
 
 Every figure and name of the claim must be in the quote, no more exact than there, and it must speak of what the quote
-measures; a figure must play the part that it plays in its clause there, and go with what it goes with there (``clauses.py``); every direction and predicate must have
-the sign that it has in the quote; a hedge of the quote must be in the claim, no quantifier may be stronger, and what
-correlates there causes nothing.
+measures; a figure must play the part that it plays in its clause there, and go with what it goes with there
+(``clauses.py``); every direction and predicate must have the sign that it has in the quote; a hedge of the quote must be
+in the claim, no quantifier may be stronger, and what correlates there causes nothing.
 Words are laid side by side by what surrounds them (``statements.py``), which needs no model and gives the same answer
 everywhere. What it can't tell it lets pass: agreement here means that nothing was found. English only.
 
