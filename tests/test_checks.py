@@ -25,8 +25,8 @@ from scipy import stats
 
 from lpk.core.errors import LpkError, UsageError
 from lpk.core.evidence import work
+from lpk.core.evidence.checks import arguments, expressions, measured
 from lpk.core.evidence.checks import check as checks
-from lpk.core.evidence.checks import expressions
 from lpk.core.evidence.checks import functions as study_functions
 from lpk.core.evidence.checks import tables as study_tables
 from lpk.core.evidence.checks.tables import Cell, Study, read_study
@@ -128,13 +128,13 @@ def test_how_an_expression_is_read() -> None:
             return node.value
         if isinstance(node, expressions.Negative):
             return -number(node.of)
-        return checks._SIGNS[node.sign](number(node.left), number(node.right))
+        return arguments.SIGNS[node.sign](number(node.left), number(node.right))
 
     assert (number(value.left), number(value.right), value.sign) == (1 + 2 * -3 - 4 / 2 / 2, (5 - 6) - 7, "<")
 
 
 TOKENS = [
-    *study_functions.FUNCTIONS, *checks.SELECTORS, *study_tables.COLUMNS, *expressions.COMPARISONS, *"()+-*/,=.[]{}:;\\\"'#%@!&|~`\n\t\0",
+    *study_functions.FUNCTIONS, *arguments.SELECTORS, *study_tables.COLUMNS, *expressions.COMPARISONS, *"()+-*/,=.[]{}:;\\\"'#%@!&|~`\n\t\0",
     "and", "or", "not", "lambda", "__import__", "masks", "within", "across", "1", "0.5", "1e9", "9" * 5_000, "n", "'objective'",
     '"piqa"', "os", "system", "é", "\ud800", "\U0001d7db", "\u202e", "is", "in", "await",
 ]  # fmt: skip
@@ -159,7 +159,7 @@ def test_any_text_is_an_expression_or_a_usage_error(text: str) -> None:
 
 def test_nothing_in_the_language_can_run_code(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """No text reaches Python: the modules call nothing that takes code, and an evaluation calls none of it."""
-    for module in (checks, expressions, study_functions, study_tables):
+    for module in (arguments, checks, expressions, measured, study_functions, study_tables):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         assert not named & {"eval", "exec", "compile", "__import__", "getattr_static", "globals", "locals"}
@@ -208,7 +208,7 @@ written_claims = st.builds("{} {} {}".format, sums, st.sampled_from(expressions.
 def test_any_expression_of_the_grammar_has_a_verdict_or_is_refused(
     monkeypatch: pytest.MonkeyPatch, expression: str, tolerance: float, folder: Path
 ) -> None:
-    monkeypatch.setattr(checks, "RESAMPLES", 199)
+    monkeypatch.setattr(measured, "RESAMPLES", 199)
     try:
         found = checked(expression, folder, tolerance=tolerance)
     except UsageError as error:
@@ -488,7 +488,7 @@ def test_shares_of_a_model_that_lacks_one_are_left_out() -> None:
 
 def simulated(monkeypatch: pytest.MonkeyPatch, count: int, make, expression: str, truth: float, **of) -> dict:
     """Shares of ``count`` made-up studies: in which the interval covers the truth, and of each verdict."""
-    monkeypatch.setattr(checks, "RESAMPLES", 1_999)
+    monkeypatch.setattr(measured, "RESAMPLES", 1_999)
     monkeypatch.setattr(study_functions, "RESIDUAL_RESAMPLES", 499)
     rng = np.random.default_rng(7)
     found = [checks.evaluate("aa", Check(expression=expression, **of), in_memory(make(rng))) for _ in range(count)]
@@ -897,7 +897,7 @@ def test_there_are_five_example_claims_of_two_papers() -> None:
 
 def test_the_reference_names_everything_and_its_examples_are_right() -> None:
     text = (Path(__file__).parents[1] / "docs" / "claims.md").read_text(encoding="utf-8")
-    for name in (*study_functions.FUNCTIONS, *checks.SELECTORS, *study_tables.COLUMNS):
+    for name in (*study_functions.FUNCTIONS, *arguments.SELECTORS, *study_tables.COLUMNS):
         assert f"`{name}" in text, name
     examples = re.findall(rf"^    ((?:{'|'.join(study_functions.FUNCTIONS)})\(.*)$", text, flags=re.MULTILINE)
     assert len(examples) >= 5

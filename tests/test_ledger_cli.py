@@ -12,6 +12,11 @@ from typing import Any
 
 import pytest
 
+from lpk.core.evidence import work
+from lpk.core.evidence.ledger import Ledger
+from lpk.core.evidence.states import statuses
+from lpk.core.registry import installed
+
 PAPER = """# Depth pruning of small language models
 
 ## 1 Introduction
@@ -267,6 +272,10 @@ def test_withdrawing_keeps_the_history(folder: Path) -> None:
     lpk("ledger", "withdraw", "c-a", "--reason", "stated twice", cwd=folder)
     assert status_of(folder)["claims"]["c-a"] == {"status": "withdrawn", "why": "stated twice"}
     assert (folder / "events.jsonl").read_text(encoding="utf-8").startswith(before)
+    after = (folder / "events.jsonl").read_bytes()
+    again = lpk("ledger", "withdraw", "c-a", "--reason", "once more", cwd=folder, code=2)
+    assert again.stderr == "lpk: c-a is withdrawn already: stated twice\n"
+    assert (folder / "events.jsonl").read_bytes() == after
 
 
 def test_restoring_undoes_a_withdrawal_and_keeps_both(folder: Path) -> None:
@@ -343,6 +352,31 @@ def test_a_file_that_changed_is_not_trusted(folder: Path) -> None:
     (found,) = json.loads(lpk("ledger", "verify", "--json", cwd=folder, code=1).stdout)
     assert found["verdict"] == "unverifiable"
     assert "changed" in found["reason"]
+
+
+def test_no_document_is_read_to_say_how_far_claims_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lacks what reads PDFs can look at a ledger, and a long one is told at once."""
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    monkeypatch.setattr(work, "read", lambda *_: pytest.fail("a document was read"))
+    assert statuses(work.snapshot(Ledger(folder), installed()))["c-a"].status == "supported"
+
+
+def test_a_file_that_is_not_at_hand_takes_nothing_from_what_was_found(folder: Path) -> None:
+    """As in a clone: git keeps the events and no PDF."""
+    add(folder, "Removing 4 of 30 layers raises SmolLM2's perplexity to 52.1.", QUOTE, "--id", "c-a")
+    lpk("ledger", "verify", cwd=folder)
+    before = (folder / "events.jsonl").read_bytes()
+    (file,) = (folder / "papers").iterdir()
+    file.unlink()
+    said = lpk("ledger", "verify", cwd=folder, code=1).stdout
+    assert f"(not looked up now: papers/{file.name} is not at hand" in said
+    assert "0 of 1 quotes found" in said
+    assert (folder / "events.jsonl").read_bytes() == before
+    assert status_of(folder)["claims"]["c-a"]["status"] == "supported"
+    lpk("ledger", "claim", "Removing 4 layers raises SmolLM2's perplexity.", "--id", "c-a", cwd=folder)
+    assert "unverifiable" in lpk("ledger", "verify", cwd=folder, code=1).stdout, "of another claim nothing was found"
+    assert status_of(folder)["claims"]["c-a"]["status"] == "unverifiable"
 
 
 def test_every_artifact(folder: Path) -> None:

@@ -61,7 +61,7 @@ def lpk(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def proved(ledger: Ledger) -> tuple[int, dict[str, Any], str]:
-    code, said = proof.prove(ledger)
+    code, said, _ = proof.prove(ledger)
     return code, json.loads((ledger.folder / "paper" / "proof.json").read_text(encoding="utf-8")), said
 
 
@@ -208,12 +208,36 @@ def test_another_file_is_told_by_its_hash(tmp_path: Path) -> None:
     code, written, _ = proved(ledger)
     assert code == 1
     assert "is not the file that was checked" in written["claims"][0]["rows"][0]["reason"]
+    assert written["claims"][0]["rows"][0]["at-hand"]
     file.unlink()
     code, written, _ = proved(ledger)
     assert code == 1
     assert written["claims"][0]["rows"][0]["reason"] == (
         f"papers/{file.name} is not here; it is from https://arxiv.org/abs/2401.00001v1"
     )
+    assert not written["claims"][0]["rows"][0]["at-hand"]
+
+
+def test_who_has_no_papers_takes_nothing_from_the_proof_of_who_has(tmp_path: Path) -> None:
+    ledger = text_ledger(tmp_path / "ledger")
+    assert proved(ledger)[0] == 0
+    (file,) = (ledger.folder / "papers").iterdir()
+    kept, written = file.read_bytes(), ledger.folder / "paper" / "proof.json"
+    before = written.read_bytes()
+    file.unlink()
+    done = lpk("prove", str(ledger.folder))
+    assert (done.returncode, written.read_bytes()) == (1, before)
+    assert "NOT RE-VERIFIED" in done.stdout
+    note = "paper/proof.json is kept: it found r-1, which could not be looked at here\n"
+    assert done.stderr == "lpk: note: " + note
+    alone = [sys.executable, "-I", str(ledger.folder / "paper" / "demo.py")]
+    by_hand = subprocess.run(alone, capture_output=True, text=True, check=False)
+    assert (by_hand.returncode, by_hand.stderr, written.read_bytes()) == (1, note, before)
+    said = json.loads(lpk("prove", str(ledger.folder), "--json").stdout)
+    assert (said["passed"], said["claims"][0]["rows"][0]["at-hand"]) == (False, False), "what was seen here, not there"
+    file.write_bytes(kept + b" ")
+    assert lpk("prove", str(ledger.folder)).returncode == 1
+    assert written.read_bytes() != before, "another file is a finding, and is written down"
 
 
 def test_a_matrix_that_calls_a_contradicted_claim_supported_is_not_believed(tmp_path: Path) -> None:
@@ -331,6 +355,21 @@ def test_heads_feet_notes_and_line_numbers_do_not_come_between(tmp_path: Path, e
     )
     proved(ledger)
     assert demo.prove(ledger.folder)["passed"]
+
+
+def test_a_section_named_at_the_head_of_a_page_does_not_come_between(tmp_path: Path, engine: str) -> None:
+    """A head that is on one page only: the sections have a page each."""
+    titles = ("1 INTRODUCTION", "2 RESULTS", "3 METHOD")
+    pages = [f"{head}\n{page}3 Method\n" for head, page in zip(titles, PAGES, strict=True)]
+    quote = "Removing 8 of them does more harm than good in every case"
+    changes = {"quote": quote, "page": 2, "page_end": 3}
+    ledger = document_ledger(tmp_path / "ledger", pdf(pages), "application/pdf", ".pdf", **changes)
+    proved(ledger)
+    assert demo.prove(ledger.folder)["passed"]
+    said_once = [page.replace("3 METHOD", "OTHER THINGS") for page in pages]
+    ledger = document_ledger(tmp_path / "other", pdf(said_once), "application/pdf", ".pdf", **changes)
+    proved(ledger)
+    assert not demo.prove(ledger.folder)["passed"], "words that stand there alone may be the sentence's"
 
 
 def test_a_damaged_pdf_is_told(tmp_path: Path, engine: str) -> None:
@@ -478,6 +517,28 @@ def test_no_altered_quote_is_found_among_the_sentences_that_it_was_made_from() -
     assert len(cases) > 90
     assert [case["id"] for case in cases if places_of(case["quote"], text)] == []
     assert [case["id"] for case in cases if not places_of(case["source"], text)] == []
+
+
+def test_the_labelled_quotes_that_are_true_are_found_and_no_other(engine: str) -> None:
+    cases = [json.loads(line) for line in (DATA / "quotes" / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
+    documents = {
+        name: Document(demo.ENGINES[engine](DATA / "quotes" / name)) for name in {case["pdf"] for case in cases}
+    }
+    true = [case for case in cases if case["expected"] == "verified"]
+    altered = [case for case in cases if case["expected"] == "rejected"]
+    assert (len(true), len(altered)) == (76, 132)
+    missed = [
+        case["id"]
+        for case in true
+        if not documents[case["pdf"]].has(case["quote"], case["page_start"], case["page_end"])
+    ]
+    assert missed == []
+    for case in altered:
+        if len(case["quote"].split()) < demo.WORDS:  # of which a row is told before a document is looked into
+            continue
+        document = documents[case["pdf"]]
+        for page in range(1, len(document.pages) + 1):
+            assert not document.has(case["quote"], page, min(page + 1, len(document.pages))), case["id"]
 
 
 def test_sentences_of_a_paper_are_found_and_with_a_word_exchanged_not() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,16 @@ def test_two_papers_with_one_id_are_both_kept_and_told(lpk: Lpk, tmp_path: Path,
     again = lpk(*collect, cwd=ledger.folder)
     assert again.stdout.endswith("0 new, 0 newer versions, 0 changed, 2 known\n")
     assert again.stderr == first.stderr
+
+
+def test_two_papers_with_one_id_and_no_authors_are_told_apart_by_their_titles(lpk: Lpk, tmp_path: Path) -> None:
+    ledger = Ledger.begin(tmp_path / "ledger", TOML)
+    (tmp_path / "file").write_text(re.sub(r" author = {.*?},", "", TWINS["bibtex"]))
+    done = lpk("ledger", "collect", "--source", "bibtex", "-O", "path=../file", cwd=ledger.folder)
+    assert "doi:10.1000/182 is the id of two papers here, 'First title here' and 'Another one'" in done.stderr
+    told = [event.record for event in ledger.log.read() if isinstance(event.record, PaperVersion)]
+    assert [each.title for each in told] == ["First title here", "Another one"]
+    assert lpk("audit", "--only", "R-TWIN-1", cwd=ledger.folder).returncode == 1
 
 
 def test_one_paper_under_two_titles_is_one_and_told(lpk: Lpk, tmp_path: Path) -> None:

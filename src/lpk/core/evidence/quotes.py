@@ -134,7 +134,10 @@ def look_up(
     readings = _readings(quote)
     words = sum(map(_count, readings[-1]))
     if words < MINIMUM_WORDS:
-        return Lookup(Verdict.TOO_SHORT, reason=f"it has {words} words; fewer than {MINIMUM_WORDS} prove nothing")
+        return Lookup(
+            Verdict.TOO_SHORT,
+            reason=f"it has {words} word{'s' * (words != 1)}; fewer than {MINIMUM_WORDS} prove nothing",
+        )
     if not text.text_layer:
         return Lookup(Verdict.UNVERIFIABLE, reason="the document has no text that can be read: a scan, or broken fonts")
     for parts in readings:

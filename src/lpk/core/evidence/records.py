@@ -206,7 +206,7 @@ class Document(Record):
 
 
 class Check(Record):
-    """What makes a claim run: an expression over the tables of a pruning study (``checks.py``)."""
+    """What makes a claim run: an expression over the tables of a pruning study (``checks/``)."""
 
     expression: Stated
     tolerance: float = Field(0.0, ge=0)

@@ -180,6 +180,7 @@ class Texts(Mapping[str, FullText]):
         self._folder, self._registry = ledger.papers, registry
         self._read: dict[str, FullText | None] = {}
         self._files: dict[str, str] = {}
+        self._hashes: dict[str, str] = {}
 
     def of(self, snapshot: Snapshot) -> Texts:
         """Know the documents of a snapshot."""
@@ -199,8 +200,11 @@ class Texts(Mapping[str, FullText]):
         return found
 
     def replaced(self, sha256: str) -> bool:
-        """Whether a document's file is there, and is another one."""
-        return sha256 not in self and (self._folder / self._files.get(sha256, "-")).is_file()
+        """Whether a document's file is there, and is another one. Nothing needs to be read for that."""
+        path = self._folder / self._files.get(sha256, "-")
+        if sha256 not in self._hashes:
+            self._hashes[sha256] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        return self._hashes[sha256] not in ("", sha256)
 
     def _load(self, path: Path, sha256: str) -> FullText | None:
         try:
@@ -258,10 +262,13 @@ def withdrawal(ledger: Snapshot, what: str, reason: str) -> Withdrawal:
     """Take a claim, row or paper back.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or it is withdrawn already.
     """
     everything = {**ledger.claims, **ledger.rows, **ledger.papers}
-    return Withdrawal(what=ledger.found(what, everything, "claim, row or paper"), reason=reason)
+    name = ledger.found(what, everything, "claim, row or paper")
+    if name in ledger.withdrawals:
+        raise UsageError(f"{name} is withdrawn already: {ledger.withdrawals[name]}")
+    return Withdrawal(what=name, reason=reason)
 
 
 def restoration(ledger: Snapshot, what: str, reason: str) -> Restoration:
@@ -291,13 +298,27 @@ def verify(ledger: Snapshot, rows: Sequence[Row]) -> Iterator[tuple[Row, Verific
 
 
 def news(ledger: Snapshot, found: Iterable[tuple[Row, Verification]]) -> list[Record]:
-    """The verifications that say something else than the ones that hold."""
+    """The verifications that say something else than the ones that hold, where there was something to look at."""
     fresh: list[Record] = []
     for row, verification in found:
         before = ledger.checked(row.id)
+        if out_of_reach(ledger, row, verification):
+            continue
         if before is None or before.verification != verification or ledger.restated(row):
             fresh.append(verification)
     return fresh
+
+
+def out_of_reach(ledger: Snapshot, row: Row, verification: Verification) -> bool:
+    """Whether a row could not be looked up for want of the file that it was looked up in before, as in a clone.
+
+    That says nothing against what was found.
+    """
+    before, document = ledger.checked(row.id), ledger.document(row)
+    if before is None or document is None or row.basis == "abstract" or ledger.restated(row):
+        return False
+    looked = verification.document is not None
+    return not looked and before.verification.document == document.sha256 and not ledger.replaced(document)
 
 
 def _verified(ledger: Snapshot, row: Row) -> Verification:

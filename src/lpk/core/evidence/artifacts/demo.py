@@ -1,10 +1,13 @@
 """Checks again, without lpk, that every supported claim of this ledger has its quotes in the papers.
 
-    python paper/demo.py
+    python paper/demo.py [--json]
 
-It reads evidence_matrix.csv and the documents in papers/, prints a line for each claim and writes paper/proof.json. Exit
-code 0: every supported claim was found again, and there is at least one; 1: not so; 2: the matrix cannot be read. Text
-documents need Python's standard library alone, PDFs also pymupdf or pypdfium2, whichever is there.
+It reads evidence_matrix.csv and the documents in papers/, prints a line for each claim (or all as JSON) and writes
+paper/proof.json. Exit code 0: every supported claim was found again, and there is at least one; 1: not so; 2: the matrix
+cannot be read. Text documents need Python's standard library alone, PDFs also pymupdf or pypdfium2, whichever is there.
+
+Where a document is not here, as in a clone, or nothing can read it, a proof.json that found its quotes is kept: that
+somebody could not look says nothing against it. The exit code is 1 all the same.
 
 A row counts when the file's SHA-256 is the one that was checked, and the quote's letters and figures stand in the text of
 its page, or of its pages joined, in the same order with nothing between them. Spaces, hyphens, ligatures and ordinary
@@ -31,6 +34,8 @@ from typing import Any
 
 #: A quote of fewer words shows nothing.
 WORDS = 4
+#: A section's title has no more words.
+TITLE = 12
 #: Characters that change what a sentence says: percents, comparisons, times, about.
 TELLING = "%\u2030<>=\u2264\u2265\u2260\u00b1\u00d7\u00f7+\u2248"
 HYPHENS = "-\u2010\u2011\u2013\u2212"
@@ -184,9 +189,14 @@ def with_pypdfium2(file: Path) -> list[list[Char]]:
         chars: list[Char] = []
         for place in range(text.count_chars()):
             code = raw.FPDFText_GetUnicode(text, place)
-            char = "-" if code in (0x2, 0xFFFE) else chr(code)  # PDFium's signs for a hyphen at a line's end
-            size = raw.FPDFText_GetFontSize(text, place) if char > " " else (chars[-1][1] if chars else 0.0)
-            chars.append((char, size))
+            broken = code in (
+                0x2,
+                0xFFFE,
+            )  # PDFium's signs for a hyphen at a line's end; it has no other sign for that end
+            size = (
+                raw.FPDFText_GetFontSize(text, place) if broken or code > ord(" ") else (chars[-1][1] if chars else 0.0)
+            )
+            chars += [(char, size) for char in ("-\n" if broken else chr(code))]
         pages.append(chars)
     document.close()
     return pages
@@ -211,8 +221,7 @@ class Document:
 
     def __init__(self, pages: list[list[Char]]) -> None:
         self.pages = pages
-        edges = running(pages)
-        self.plain = [[char for line in lines(page) if edge(line) not in edges for char in line] for page in pages]
+        self.plain = without_furniture(pages)
         sizes = Counter(round(size, 1) for page in pages for char, size in page if size and char.isalnum())
         self.usual = sizes.most_common(1)[0][0] if sizes else 0.0
         self.views = functools.cache(self._views)
@@ -244,23 +253,50 @@ def lines(page: list[Char]) -> list[list[Char]]:
     return [line for line in found if line]
 
 
+def written(line: list[Char]) -> str:
+    """What a line says."""
+    return "".join(char for char, _ in line).strip()
+
+
 def edge(line: list[Char]) -> str:
     """What makes a line the same one on another page: its words without figures."""
-    return re.sub(r"\d+", "#", "".join(char for char, _ in line).strip())
+    return re.sub(r"\d+", "#", written(line))
 
 
-def running(pages: list[list[Char]]) -> set[str]:
-    """Lines that are first or last on at least two pages, whatever figures they hold: heads, feet, page numbers."""
-    seen = Counter[str]()
-    for page in pages:
-        filled = [text for text in map(edge, lines(page)) if text]
-        seen.update({*filled[:2], *filled[-2:]})
-    return {text for text, count in seen.items() if count > 1}
+def title(line: list[Char]) -> str:
+    """The letters of a line that may be a section's title, in capitals or not, whatever figures it holds; else empty."""
+    text = written(line)
+    return "".join(filter(str.isalpha, text.casefold())) if len(text.split()) <= TITLE else ""
+
+
+def without_furniture(pages: list[list[Char]]) -> list[list[Char]]:
+    """Pages without what stands above and below their text: heads, feet, numbers.
+
+    It is a line that is first or last on at least two pages, whatever figures it holds; the page's own number; or, above
+    the text, the title of a section, which stands somewhere else too.
+    """
+    sheets = [lines(page) for page in pages]
+    filled = [[place for place, line in enumerate(sheet) if written(line)] for sheet in sheets]
+    edges, titles = Counter[str](), Counter(title(line) for sheet in sheets for line in sheet)
+    titles[""] = 0
+    for sheet, places in zip(sheets, filled, strict=True):
+        edges.update({edge(sheet[place]) for place in (*places[:2], *places[-2:])})
+    kept = []
+    for number, (sheet, places) in enumerate(zip(sheets, filled, strict=True), start=1):
+        heads = {place for place in places[:3] if titles[title(sheet[place])] > 1}
+        numbers = {place for place in (*places[:3], *places[-2:]) if written(sheet[place]) == str(number)}
+        text = [line for place, line in enumerate(sheet) if place not in heads | numbers and edges[edge(line)] < 2]
+        kept.append([char for line in text for char in line])
+    return kept
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Rows and claims
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+class NotAtHand(ValueError):
+    """A document cannot be looked into here; somewhere else it may be."""
 
 
 class Documents:
@@ -275,7 +311,8 @@ class Documents:
         """The document that a row was checked in.
 
         Raises:
-            ValueError: there is none, it is another file, or nothing can read it.
+            NotAtHand: it is not here, or there is no engine to read it.
+            ValueError: none is recorded, it is another file, or it is damaged.
         """
         name, sha256 = row["document_file"], row["document_sha256"]
         if not name or "/" in name or "\\" in name or not sha256:
@@ -283,7 +320,7 @@ class Documents:
         file = self.folder / name
         if not file.is_file():
             source = f"; it is from {row['document_url']}" if row["document_url"] else ""
-            raise ValueError(f"papers/{name} is not here{source}")
+            raise NotAtHand(f"papers/{name} is not here{source}")
         if hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
             raise ValueError(f"papers/{name} is not the file that was checked (its SHA-256 differs)")
         if sha256 not in self.read:
@@ -294,7 +331,7 @@ class Documents:
         if media != "application/pdf":
             return read_text(file, markdown=media == "text/markdown")
         if not self.engine:
-            raise ValueError("a PDF needs pymupdf or pypdfium2, and neither is installed")
+            raise NotAtHand("a PDF needs pymupdf or pypdfium2, and neither is installed")
         try:
             return ENGINES[self.engine](file)
         except Exception as error:
@@ -302,7 +339,11 @@ class Documents:
 
 
 def check(row: dict[str, str], documents: Documents) -> str:
-    """Why a row is not re-verified; empty if it is."""
+    """Why a row is not re-verified; empty if it is.
+
+    Raises:
+        NotAtHand: its document is not.
+    """
     quote = row["source_quote"]
     if len(squeeze(quote)) < 2 * WORDS or len(quote.split()) < WORDS:
         return f"the quote has fewer than {WORDS} words"
@@ -314,6 +355,8 @@ def check(row: dict[str, str], documents: Documents) -> str:
     last = max(first, int(row["page_end"])) if row["page_end"].isdigit() else first
     try:
         document = documents.of(row)
+    except NotAtHand:
+        raise
     except ValueError as error:
         return str(error)
     if document.has(quote, first, last):
@@ -329,10 +372,14 @@ def examine(claim: str, rows: list[dict[str, str]], documents: Documents) -> dic
     for row in rows:
         if row["row_status"] != "verified" or row["relation"] not in ("supports", "contradicts"):
             continue
+        at_hand = True
         if row["relation"] == "contradicts":
             reason = "it speaks against the claim, which cannot be supported then"
         else:
-            reason = check(row, documents)
+            try:
+                reason = check(row, documents)
+            except NotAtHand as error:
+                at_hand, reason = False, str(error)
         looked.append(
             {
                 "row": row["row_id"],
@@ -340,6 +387,7 @@ def examine(claim: str, rows: list[dict[str, str]], documents: Documents) -> dic
                 "quote": row["source_quote"],
                 "document_sha256": row["document_sha256"],
                 "page": row["page"],
+                "at-hand": at_hand,
                 "re-verified": not reason,
                 "reason": reason,
             }
@@ -386,14 +434,18 @@ def prove(ledger: Path) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Prove, say so, and write it down."""
-    ledger = Path(__file__).resolve().parent.parent
+def found_elsewhere(proof: dict[str, Any], file: Path) -> list[str]:
+    """The rows that a proof could not look at, and that the one in a file found: it may not take that one's place."""
     try:
-        proof = prove(ledger)
-    except (OSError, ValueError) as error:
-        print(f"demo.py: {error}", file=sys.stderr)
-        return 2
+        before = json.loads(file.read_text(encoding="utf-8"))["claims"]
+        found = {row["row"] for claim in before for row in claim["rows"] if row["re-verified"]}
+    except (OSError, KeyError, TypeError, ValueError):
+        return []
+    return sorted({row["row"] for claim in proof["claims"] for row in claim["rows"] if not row["at-hand"]} & found)
+
+
+def tell(proof: dict[str, Any]) -> None:
+    """Print a line for each claim, and what was found in all."""
     for claim in proof["claims"]:
         print(f"{'re-verified    ' if claim['re-verified'] else 'NOT RE-VERIFIED'}  {claim['claim']}")
         for row in claim["rows"]:
@@ -405,10 +457,31 @@ def main() -> int:
     print(f"supported claims re-verified: {score}")
     for policy in proof["policies"]:
         print(f"policy: {policy}")
+
+
+def main(arguments: list[str]) -> int:
+    """Prove, say so, and write it down."""
+    ledger = Path(__file__).resolve().parent.parent
+    try:
+        proof = prove(ledger)
+    except (OSError, ValueError) as error:
+        print(f"demo.py: {error}", file=sys.stderr)
+        return 2
     text = json.dumps(proof, indent=2, ensure_ascii=False) + "\n"
-    (ledger / "paper" / "proof.json").write_text(text, encoding="utf-8")
+    if "--json" in arguments:
+        print(text, end="")
+    else:
+        tell(proof)
+    written = ledger / "paper" / "proof.json"
+    kept = found_elsewhere(proof, written)
+    if kept:
+        print(
+            f"paper/proof.json is kept: it found {', '.join(kept)}, which could not be looked at here", file=sys.stderr
+        )
+    else:
+        written.write_text(text, encoding="utf-8")
     return 0 if proof["passed"] else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

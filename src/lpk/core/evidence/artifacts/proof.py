@@ -84,11 +84,11 @@ def found_again(ledger: Snapshot, row: Row) -> bool:
     )  # fmt: skip
 
 
-def prove(ledger: Ledger) -> tuple[int, str]:
+def prove(ledger: Ledger, as_json: bool = False) -> tuple[int, str, str]:
     """Write the evidence matrix and ``demo.py``, and run it in a process of its own.
 
     Returns:
-        Its exit code (0: all re-verified, 1: not so), and what it printed.
+        Its exit code (0: all re-verified, 1: not so), what it printed, and what it noted beside that.
 
     Raises:
         UsageError: it could not read the matrix, or took longer than half an hour.
@@ -98,13 +98,14 @@ def prove(ledger: Ledger) -> tuple[int, str]:
 
     write(ledger.folder, {"evidence_matrix.csv": evidence_matrix(ledger.snapshot()), "paper/demo.py": script()})
     command = [sys.executable, "-I", "-X", "utf8", str((ledger.folder / "paper" / "demo.py").resolve())]
+    command += ["--json"] * as_json
     try:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
-        raise UsageError(f"{command[-1]} was not done in {PATIENCE / 60:.0f} minutes") from None
+        raise UsageError(f"{ledger.folder / 'paper' / 'demo.py'} was not done in {PATIENCE / 60:.0f} minutes") from None
     if done.returncode not in (0, 1) or not done.stdout:
         raise UsageError(f"the proof could not be run: {done.stderr.strip().splitlines()[-1:] or done.returncode}")
-    return done.returncode, done.stdout
+    return done.returncode, done.stdout, done.stderr
 
 
 def _sha256(data: bytes) -> str:

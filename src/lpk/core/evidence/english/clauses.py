@@ -2,7 +2,8 @@
 
 A sentence falls into cells, one for each figure that is set beside another: "A reaches 62.1 | and B 58.4". A claim that
 brings two together exchanges them if the quote has them in different cells, each of which has a counterpart of the other:
-62.1 goes with A there, and B with 58.4. What is in one cell, or has no counterpart, is let pass. English only.
+62.1 goes with A there, and B with 58.4; of data sets, any figure is a counterpart. What is in one cell, or has none, is
+let pass. English only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import pairwise
 
 from lpk.core.evidence.english.quantities import Quantity, agree, figures
 from lpk.core.evidence.english.sentences import sentences
-from lpk.core.evidence.english.vocabulary import NAMES, RIVALS, word_set
+from lpk.core.evidence.english.vocabulary import DATA_SETS, NAMES, RIVALS, word_set
 from lpk.core.evidence.english.wording import Token, is_name, tokens
 
 #: A figure behind one of these may be set beside the one before it.
@@ -75,9 +76,14 @@ def _rightful(item: Item, figure: Item, theirs: Sequence[Item]) -> Item | None:
     if not here or not there or _together(item, figure, theirs):
         return None
     rivals = {other.cell: other for other in theirs if _parallel(here[0], other) and not _same(item, other)}
-    others = {other.cell: other for other in theirs if _parallel(there[0], other) and not _same(figure, other)}
+    others = {other.cell for other in theirs if _beside(here[0], there[0], other) and not _same(figure, other)}
     apart = all(one.cell in rivals for one in there) and all(one.cell in others for one in here)
     return rivals[there[0].cell] if apart else None
+
+
+def _beside(item: Item, figure: Item, other: Item) -> bool:
+    """Whether another figure is a counterpart of one; of data sets each has figures of its own, of whatever kind."""
+    return bool(other.figure) if item.kind == "data" else _parallel(figure, other)
 
 
 def _told(item: Item, figure: Item, rightful: Item, beside: Sequence[Item], theirs: Sequence[Item]) -> bool:
@@ -146,8 +152,9 @@ def _items(words: Sequence[Token], numbers: list[Quantity], cell: int) -> list[I
             kind, key = _RIVALS[word.lower]
             found.append(Item(word.text, key, kind, "", cell, place, end))
         elif is_name(word, first=place == 0) or word.lower in NAMES:
-            key = re.sub(r"\W|_", "", word.lower.removesuffix("'s"))
-            found.append(Item(word.text, key, "name", _slot(words, place), cell, place, end))
+            name = word.lower.removesuffix("'s")
+            kind, slot = ("data", "where") if name in DATA_SETS else ("name", _slot(words, place))
+            found.append(Item(word.text, re.sub(r"\W|_", "", name), kind, slot, cell, place, end))
         elif _noun(words, place) and not _of_a_figure(words, place, numbers):
             found.append(Item(word.text, word.stem, "noun", _slot(words, place), cell, place, end))
         place = end

@@ -71,9 +71,9 @@ UNITS = {
 #: a prefix makes opposite (unstable, inconsistent) are read as their negation and not listed.
 DIRECTIONS = {
     "amount": (
-        "increase|upper|rise|rose|risen|raise|grow|grew|growth|growing|more|higher|highest|high|greater|greatest|larger"
+        "double|triple|quadruple|increase|upper|rise|rose|risen|raise|grow|grew|growth|growing|more|higher|highest|high|greater|greatest|larger"
         "|largest|above|exceed|upward|enlarge|maximal|maximum|longer|longest|prohibitive|substantial|expensive|costly",
-        "decrease|fall|fell|fallen|reduce|reduction|drop|lower|lowest|low|less|fewer|fewest|smaller|smallest|below"
+        "halve|decrease|fall|fell|fallen|reduce|reduction|drop|lower|lowest|low|less|fewer|fewest|smaller|smallest|below"
         "|shrink|shrank|decline|downward|least|diminish|minimal|minimum|shorter|shortest|negligible|cheap|cheaper",
     ),
     "quality": (
@@ -223,12 +223,19 @@ GENERIC_NAMES = word_set(
 MODELS = word_set(
     "llama mistral mixtral qwen gemma phi opt pythia falcon bloom gpt smollm deepseek olmo vicuna bert roberta gpt-neo"
 )
+#: Names of data sets: where a figure was seen.
+DATA_SETS = word_set(
+    "wikitext wikitext-2 wikitext2 c4 piqa mmlu boolq gsm8k hellaswag winogrande arc arc-easy arc-challenge lambada "
+    "openbookqa pile redpajama fineweb alpaca slimpajama math500 aime humaneval mbpp ptb"
+)
 #: Names that open a sentence, where any word has a capital, or that are written without one.
-NAMES = MODELS | word_set(
-    "slicegpt shortgpt sleb laco evopress gradmap shortenedllama llm-pruner shapley sparsegpt wanda magnitude taylor "
-    "wikitext c4 piqa mmlu boolq gsm8k hellaswag winogrande arc arc-easy arc-challenge lambada "
-    "openbookqa pile redpajama "
-    "fineweb alpaca slimpajama math500 aime humaneval mbpp ptb lora qlora peft optuna"
+NAMES = (
+    MODELS
+    | DATA_SETS
+    | word_set(
+        "slicegpt shortgpt sleb laco evopress gradmap shortenedllama llm-pruner shapley sparsegpt wanda magnitude taylor "
+        "lora qlora peft optuna"
+    )
 )
 
 FUNCTION_WORDS = word_set(

@@ -243,21 +243,39 @@ class Difference:
 def difference(quote: str, found: str) -> Difference:
     """Where the words of a quote and of a paper differ, and in what; case, punctuation and typography do not count."""
     ours, theirs = _words(quote), _words(found)
-    ours_keys, theirs_keys = [_key(word) or word for word in ours], [_key(word) or word for word in theirs]
+    parts = _aligned(ours, theirs)
+    if all(map(all, parts)):
+        return Difference(parts, ())
+    if Counter(_keys(ours)) == Counter(_keys(theirs)):
+        return Difference(parts, ("order",))
+    classes = _classes(*_alike(_aligned(*sorted((ours, theirs)))))
+    return Difference(parts, tuple(kind for kind in KINDS if kind in classes))
+
+
+def _aligned(ours: Sequence[str], theirs: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """(words of one text, words of the other) in order: both where they are the same to a reader, else one of them."""
+    ours_keys, theirs_keys = _keys(ours), _keys(theirs)
     parts: list[tuple[str, str]] = []
-    changed = False
     for _, a, b, c, d in SequenceMatcher(None, ours_keys, theirs_keys, autojunk=False).get_opcodes():
         pair = " ".join(ours[a:b]), " ".join(theirs[c:d])
         if "".join(ours_keys[a:b]) == "".join(theirs_keys[c:d]):
             parts.append(pair)
         else:
             parts += [(pair[0], "")] * bool(pair[0]) + [("", pair[1])] * bool(pair[1])
-            changed = True
-    if changed and Counter(ours_keys) == Counter(theirs_keys):
-        return Difference(tuple(parts), ("order",))
-    # what is the same to a reader is taken as the paper has it
-    classes = _classes(" ".join(theirs or ours for ours, theirs in parts if ours), found) if changed else set()
-    return Difference(tuple(parts), tuple(kind for kind in KINDS if kind in classes))
+    return tuple(parts)
+
+
+def _alike(parts: Iterable[tuple[str, str]]) -> tuple[str, str]:
+    """Both texts, with what is the same to a reader written in one way: as the one with more marks has it.
+
+    So a word has the same neighbours in both, and which of the two texts is the quote makes no difference.
+    """
+    one, other = [], []
+    for ours, theirs in parts:
+        same = max(ours, theirs, key=lambda words: (len(words), words)) if ours and theirs else ""
+        one.append(same or ours)
+        other.append(same or theirs)
+    return " ".join(one), " ".join(other)
 
 
 def _words(text: str) -> list[str]:
@@ -269,6 +287,11 @@ def _words(text: str) -> list[str]:
         else:
             words.append(word)
     return words
+
+
+def _keys(words: Iterable[str]) -> list[str]:
+    """What words are compared by; a lone punctuation mark is itself."""
+    return [_key(word) or word for word in words]
 
 
 @lru_cache(maxsize=65536)

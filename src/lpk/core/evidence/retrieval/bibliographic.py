@@ -286,10 +286,15 @@ def merged(versions: Iterable[PaperVersion]) -> list[PaperVersion]:
 
 
 def two_papers(one: PaperVersion, other: PaperVersion) -> bool:
-    """Whether two descriptions with one id are of two papers: by other authors; or with another title, and not by the same."""
+    """Whether two descriptions with one id are of two papers: by other authors; or with another title, and not by the same.
+
+    Where neither has authors, the title alone tells.
+    """
     ours, theirs = _families(one), _families(other)
-    apart = _apart(_title_words(one), _title_words(other)) and _apart(ours, theirs)
-    return apart or bool(ours and theirs and not ours & theirs)
+    retitled = _apart(_title_words(one), _title_words(other))
+    if not ours and not theirs:
+        return retitled
+    return (retitled and _apart(ours, theirs)) or bool(ours and theirs and not ours & theirs)
 
 
 def _retitled(one: PaperVersion, other: PaperVersion) -> bool:
