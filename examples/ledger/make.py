@@ -1,6 +1,6 @@
 """Make the example ledger that lpk ships, from what lies beside this file.
 
-    python examples/ledger/make.py src/lpk/data/example-ledger [--study runs/redundancy]
+    python examples/ledger/make.py src/lpk/data/example-ledger [--study examples/study/results/smollm2-135m]
 
 Metadata of papers (papers.jsonl) and the full text of one (2604.24938v1.md) are CC0. Each step is what a person would
 do with ``lpk ledger``, at the date that is given here, so the same files make the same ledger.
@@ -49,7 +49,7 @@ def main() -> None:
     if arguments.study:
         now = work.snapshot(ledger, installed())
         checked = [check(claim, arguments.study) for claim in now.claims.values() if claim.check]
-        _write(ledger, checked, "2026-11-24T20:00:00Z")
+        _write(ledger, checked, "2026-11-28T14:30:00Z")
     print(f"{arguments.folder}: {len(ledger.snapshot().events)} events")
 
 
