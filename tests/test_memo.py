@@ -402,7 +402,8 @@ def test_a_second_run_finds_every_measurement_of_the_first(
     assert costs[0]["measurements_found_in_memo"] == 0
     assert costs[0]["measurements"] == execute(where, "SELECT count(*) FROM measurement")[0][0] > 100
     assert costs[1]["measurements_found_in_memo"] == costs[0]["measurements"]
-    assert [costs[1][name] for name in vars(Cost())] == [0, 0, 0, 0]
+    scored = 8 * 6  # the scorer's pass, which no memo holds: 8 layers, 6 sequences
+    assert [costs[1][name] for name in vars(Cost())] == [scored, scored, 0, 0]
 
 
 def test_a_store_out_of_reach_is_said_before_anything_is_written(lpk: Lpk, base: Sequence[Any], tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def test_replay_gives_the_dense_logits_bit_for_bit(stack: LayerStack) -> None:
         *_, last = stack.states(batch)
         replayed = stack.logits(batch, last, slice(0, None))
         assert torch.equal(replayed, stack.model(batch.ids, use_cache=False).logits)
-        assert torch.equal(replayed[:, 3:9], stack.logits(batch, last, slice(3, 9)))
+        # A product of few rows goes through other code on some processors, and rounds elsewhere.
+        torch.testing.assert_close(replayed[:, 3:9], stack.logits(batch, last, slice(3, 9)))
 
 
 def test_masked_logits_are_those_of_hooked_out_layers(stack: LayerStack) -> None:

@@ -30,6 +30,15 @@ from lpk.testing import tiny_model
 WORDS = [f"w{number}" for number in range(90)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As each of two jobs on two cores has: on some processors a product of more threads has other last bits."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OMP_NUM_THREADS", "1")
+        patched.setenv("MKL_NUM_THREADS", "1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model that has a tokenizer of 90 words, a text and questions."""
