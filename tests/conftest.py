@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sources_server import Clock, Server, serve
 
+from lpk.core.evidence.retrieval.web import Web
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.memo import Memo
@@ -139,3 +141,22 @@ def contents(out: Path) -> dict[str, bytes]:
     whole = ["run.json", "scores.json", "trials.csv", "mergekit.yml", "recipe.yaml"]
     files = [out / name for name in whole if (out / name).exists()] + sorted((out / "model").iterdir())
     return {str(file.relative_to(out)): file.read_bytes() for file in files}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A web server on this machine that answers as it is told."""
+    with serve() as made:
+        yield made
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
+    """The network's clock: nobody waits for it. Nothing of this user's is read, no cache and no key."""
+    made = Clock()
+    monkeypatch.setattr(Web, "sleep", made.sleep)
+    monkeypatch.setattr(Web, "now", made.now)
+    monkeypatch.setenv("LPK_HOME", str(tmp_path / "home"))
+    for key in ("OPENALEX_API_KEY", "S2_API_KEY"):
+        monkeypatch.delenv(key, raising=False)
+    return made

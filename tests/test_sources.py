@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sources_server import DATA, Asked, Clock, Reply, Server, as_json, recorded, serve
+from sources_server import DATA, Asked, Clock, Reply, Server, as_json, recorded
 
 from lpk.core.errors import EnvironmentMissing, LpkError, UsageError
 from lpk.core.evidence.contracts import Source
@@ -35,6 +35,8 @@ from lpk.core.evidence.retrieval.bibliographic import (
 from lpk.core.evidence.retrieval.web import Web
 from lpk.core.registry import installed
 
+pytestmark = pytest.mark.usefixtures("clock")
+
 PDF = b"%PDF-1.7\nmade up\n%%EOF\n"
 DIRECTION = Direction(
     id="d",
@@ -45,23 +47,6 @@ DIRECTION = Direction(
     ),
     keywords=("depth pruning", "layer-redundancy"),
 )
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serve() as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(Web, "sleep", made.sleep)
-    monkeypatch.setattr(Web, "now", made.now)
-    monkeypatch.setenv("LPK_HOME", str(tmp_path / "home"))
-    for key in ("OPENALEX_API_KEY", "S2_API_KEY"):
-        monkeypatch.delenv(key, raising=False)
-    return made
 
 
 def source(name: str, **options: Any) -> Source[Any]:

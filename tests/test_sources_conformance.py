@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,15 @@ import made_up_study
 import pytest
 from conftest import Lpk, refused
 from fake_plugins import distribution, entry_points
-from sources_server import DATA, Asked, Clock, Reply, Server, as_json, serve
+from sources_server import DATA, Asked, Reply, Server, as_json
 from test_checks import written
 from test_sources import PDF, Arxiv, entry, feed
 
 from lpk.core.errors import UsageError
-from lpk.core.evidence.retrieval.web import Web
 from lpk.core.registry import Registry
 from lpk.testing import checks
+
+pytestmark = pytest.mark.usefixtures("clock")
 
 REFUSING = ["refuses-what-is-no-paper", "refuses-damaged-files"]
 GIVING = [
@@ -28,20 +28,10 @@ GIVING = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(Web, "sleep", made.sleep)
-    monkeypatch.setattr(Web, "now", made.now)
-    monkeypatch.setenv("LPK_HOME", str(tmp_path / "home"))
-    return made
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with serve() as made:
-        made.chooser = _answer
-        yield made
+def server(server: Server) -> Server:
+    server.chooser = _answer
+    return server
 
 
 def _answer(asked: Asked) -> Reply | None:

@@ -12,7 +12,7 @@ import sys
 import time
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -27,22 +27,9 @@ from lpk.core.evidence.retrieval.answers import xml
 from lpk.core.evidence.retrieval.downloads import cache
 from lpk.core.evidence.retrieval.web import Limits, Web
 
+pytestmark = pytest.mark.usefixtures("clock")
+
 PDF = b"%PDF-1.7\nmade up\n%%EOF\n"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serve() as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(Web, "sleep", made.sleep)
-    monkeypatch.setattr(Web, "now", made.now)
-    monkeypatch.setenv("LPK_HOME", str(tmp_path / "home"))
-    return made
 
 
 def failing(web: Web, path: str = "x", *, what: str = "") -> str:

@@ -105,7 +105,8 @@ def run(
     RECIPE is a YAML file with the same keys; flags win over it. The same command again goes on where a stopped one was.
     """
     from lpk.core.pruning.parts import resolved
-    from lpk.core.pruning.run import execute, plan
+    from lpk.core.pruning.plan import plan
+    from lpk.core.pruning.run import execute
     from lpk.core.pruning.run_directory import default_path, read_run
 
     registry = installed()

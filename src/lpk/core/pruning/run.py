@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Calibration, LayerScores, Loss, Objective, Problem
-from lpk.core.errors import EnvironmentMissing, UsageError, blaming
+from lpk.core.errors import UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
 from lpk.core.memory import available_memory, enough
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
+from lpk.core.pruning.inputs import check_unchanged, corpora_of, input_files, located
 from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.models import ModelSpec
@@ -38,51 +39,8 @@ if TYPE_CHECKING:
     from lpk.core.pruning.stack import LayerStack
 
 
-#: Seconds that planning a search may take for ``--dry-run``, and for a progress bar that knows the end.
-PLAN_PATIENCE, BAR_PATIENCE = 60.0, 1.0
-
-
-def plan(recipe: Recipe, registry: Registry) -> dict[str, Any]:
-    """What a run would do and cost. No weight is downloaded or loaded, nothing is written.
-
-    Raises:
-        LpkError: the run would be refused.
-    """
-    from lpk.core.pruning.search import forecast, made_up_scores
-
-    recipe = resolved(recipe, registry)
-    parts = Parts.of(recipe, registry)
-    given, other = _corpora(recipe)
-    given.check(parts.objective.items)
-    spec = located(recipe)
-    layers = spec.layer_count()
-    problem = recipe.problem(layers)
-    count, tokens = given.size(recipe.calibration.sequences, recipe.calibration.length)
-    held_out, _ = other.size(recipe.held_out.sequences, recipe.calibration.length)
-    scores = made_up_scores(layers) if parts.scorer else None
-    searched = forecast(parts.searcher, replace(problem, scores=scores, sequences=count), PLAN_PATIENCE)
-    if searched is None:
-        raise UsageError(f"searcher {parts.searcher.name}: its cost cannot be told within {PLAN_PATIENCE:.0f} seconds")
-    options = given.options(parts.objective.items)
-    exact = Precision.decide(recipe.dtype, spec.device).exact
-    again = layers + min(recipe.confirm, len(searched.masks)) * (layers - problem.budget)
-    passes = count * options * (1 + bool(parts.scorer) + parts.objective.needs_dense)
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "plugins": {role: plugin for role, plugin in parts.described.items() if role != "reported"},
-        "layers": layers,
-        "budget": problem.budget,
-        "protected": sorted(problem.protected),
-        "calibration": {"sequences": count, "tokens": tokens},
-        "masks": len(searched.masks),
-        "layer_forwards": {
-            "search": options * searched.cost.layer_forwards,
-            "search, a full forward for each mask": options * searched.cost.naive_layer_forwards,
-            "dense model on the calibration sequences": passes * layers,
-            "finalists again in float32, at most": 0 if exact else count * options * again,
-            "held-out perplexity, at most": held_out * (2 * layers - problem.budget),
-        },
-    }
+#: Seconds that planning a search may take, for a progress bar that knows the end.
+PATIENCE = 1.0
 
 
 def execute(
@@ -120,10 +78,10 @@ def execute(
     parts = Parts.of(recipe, registry)
     with room(out), enough(), RunDirectory(out, recipe) as directory:
         if (finished := directory.finished) is not None:
-            _check_unchanged(out, finished["cost"].get("input_files", {}), recipe)
+            check_unchanged(out, finished["cost"].get("input_files", {}), recipe)
             progress.stage(f"{out} is complete; this is what it recorded (another --out runs anew)")
             return finished
-        corpora = _corpora(recipe)
+        corpora = corpora_of(recipe)
         corpora[0].check(parts.objective.items)
         spec = located(recipe)
         # A run goes on as it began, on whatever machine: its losses must not be of two precisions.
@@ -323,7 +281,7 @@ class _Run:
 
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
         sequences, rows = len(self.calibration), self.calibration.sequences
-        expected = forecast(self.parts.searcher, self.problem, BAR_PATIENCE)
+        expected = forecast(self.parts.searcher, self.problem, PATIENCE)
         total = None
         title = f"Searching: {self.parts.described['searcher']['name']}"
         if expected:
@@ -471,65 +429,6 @@ class _Run:
         self.progress.stage(title, total)
         yield
         self.seconds[name] = time.perf_counter() - begin
-
-
-def located(recipe: Recipe) -> ModelSpec:
-    """The model a recipe names, on the device it says.
-
-    Raises:
-        EnvironmentMissing: torch or transformers is not installed.
-        UsageError: there is no such model or device here.
-    """
-    spec = ModelSpec(recipe.model, device=recipe.device, allow=frozenset(recipe.allow))
-    spec.locate()
-    try:
-        import torch
-        import transformers  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise EnvironmentMissing(f'this needs {error.name}: pip install "lpk[prune]"') from error
-    device = recipe.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].split(" device type at start")[0]
-        raise UsageError(f"--device {device}: {reason}; wanted cpu, or cuda where there is one") from None
-    return replace(spec, device=device)
-
-
-def _corpora(recipe: Recipe) -> tuple[Corpus, Corpus]:
-    """What to calibrate on, and what held-out sequences come from: by default the same text; beside ids or questions the shipped one."""
-    from lpk.core.pruning.calibration import EMBEDDED, Corpus
-
-    asked, after, field = recipe.calibration.source, recipe.held_out.source, recipe.calibration.field
-    given = Corpus.read(asked, field)
-    if after and not _same_file(asked, after):
-        return given, Corpus.read(after, field, "held-out")
-    if given.ids and after:
-        raise UsageError(f"held-out {after}: these ids are calibrated on, all of them; give others")
-    # The same text twice is one text, of which the last quarter is held out.
-    return given, Corpus.read(EMBEDDED, role="held-out") if given.ids or given.prompted else given
-
-
-def _same_file(one: str, other: str) -> bool:
-    paths = Path(one).expanduser(), Path(other).expanduser()
-    return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
-
-
-def input_files(recipe: Recipe) -> dict[str, list[int]]:
-    """Size and time of change of the local files that a run reads: a cheap look whether they are still the same."""
-    given = [recipe.model, recipe.calibration.source, recipe.held_out.source]
-    places = [Path(name).expanduser() for name in given if name and name not in CATALOG]
-    files = {file for place in places for file in ([place] if place.is_file() else place.glob("*.*")) if file.is_file()}
-    return {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)}
-
-
-def _check_unchanged(out: Path, recorded: dict[str, list[int]], recipe: Recipe) -> None:
-    """What is not here any more is not asked for: a run's folder may travel alone."""
-    for name, state in input_files(recipe).items():
-        if recorded.get(name, state) != state:
-            raise UsageError(f"{out}: {name} has changed since this run; give another --out")
 
 
 def _perplexity(loss: float) -> float:

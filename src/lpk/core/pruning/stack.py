@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.packing import pack
 from lpk.core.pruning.prompts import SharedPrompt, agrees, masked
+from lpk.core.pruning.watching import Watched, watch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -84,7 +85,7 @@ class LayerStack:
         """
         self.model, self.streamed, self.products = model.eval(), streamed, products
         self._takes_positions = "logits_to_keep" in inspect.signature(model.forward).parameters
-        watched = _watch(model, self.probe())
+        watched = watch(model, self.probe())
         self.path = watched.path
         self.modules: list[nn.Module] = list(model.get_submodule(watched.path).children())
         self._gives_tuple = watched.gives_tuple
@@ -245,7 +246,7 @@ class LayerStack:
         """
         if not self.shares_prefixes:
             self.layer_forwards += len(batch.ids) * self.layers
-            yield from _watch(self.model, batch).states
+            yield from watch(self.model, batch).states
             return
         starts = [self.start(row) for row in _rows(batch)]
         rows = [start.hidden for start in starts]
@@ -377,7 +378,7 @@ class LayerStack:
                 attributes["forward"] = stand_in(index)
             yield
 
-    def _replays(self, watched: _Watched) -> bool:
+    def _replays(self, watched: Watched) -> bool:
         """Whether every layer is a function of its input: the same bits in order, and in reverse order too.
 
         In order only, layers that hand each other state behind the scenes would pass and then be wrong in a trie. And
@@ -407,7 +408,7 @@ class LayerStack:
             return torch.equal(logits, watched.logits)
         return False
 
-    def _check_causal(self, watched: _Watched) -> None:
+    def _check_causal(self, watched: Watched) -> None:
         """Change the last token of the whole model: no earlier prediction may know."""
         import torch
 
@@ -433,7 +434,7 @@ class LayerStack:
             kind = type(self.model).__name__
             raise UsageError(f"{kind} is no causal language model: what it predicts depends on later tokens")
 
-    def _linear_head(self, watched: _Watched, products: str) -> LinearHead | None:
+    def _linear_head(self, watched: Watched, products: str) -> LinearHead | None:
         import torch
 
         with torch.inference_mode():
@@ -462,61 +463,3 @@ def _padded(rows: Sequence[Tensor], width: int) -> Tensor:
     if len(rows) == 1 and rows[0].shape[1] == width:
         return rows[0]
     return torch.cat([pad(row, (0, 0, 0, width - row.shape[1])) for row in rows])
-
-
-@dataclass
-class _Watched:
-    """What one dense forward showed."""
-
-    batch: Batch
-    logits: Tensor
-    path: str = ""
-    gives_tuple: bool = False
-    states: list[Tensor] = field(default_factory=list)
-
-
-def _watch(model: PreTrainedModel, batch: Batch) -> _Watched:
-    """Run the dense model once and find its longest chain of layers.
-
-    Raises:
-        UsageError: there is no chain of two or more.
-    """
-    import torch
-    from torch import nn
-
-    lists = {
-        name: list(m.children()) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 1
-    }
-    seen: dict[nn.Module, list[tuple[Tensor, Any]]] = {}
-
-    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        entering = args[0] if args else kwargs.get("hidden_states")
-        seen.setdefault(module, []).append((entering, output))  # type: ignore[arg-type]
-
-    with ExitStack() as hooks, torch.inference_mode():
-        for member in {module for members in lists.values() for module in members}:
-            hooks.callback(member.register_forward_hook(note, with_kwargs=True).remove)
-        logits = model(batch.ids, use_cache=False).logits
-    chains = {path: states for path, members in lists.items() if (states := _chain(members, seen))}
-    if not chains:
-        kind = type(model).__name__
-        raise UsageError(
-            f"{kind} has no stack of layers that hand a hidden state from one to the next; lpk cannot prune it"
-        )
-    path = max(chains, key=lambda name: len(chains[name]))
-    gives_tuple = isinstance(seen[lists[path][0]][0][1], tuple)
-    return _Watched(batch, logits, path, gives_tuple, chains[path])
-
-
-def _chain(members: list[nn.Module], seen: dict[nn.Module, list[tuple[Tensor, Any]]]) -> list[Tensor]:
-    """The hidden states along these modules if each was called once, on what the one before returned; else empty."""
-    states: list[Tensor] = []
-    for module in members:
-        if len(seen.get(module, ())) != 1:
-            return []
-        entering, output = seen[module][0]
-        leaving = output[0] if isinstance(output, tuple) else output
-        if states and entering is not states[-1]:
-            return []
-        states += [leaving] if states else [entering, leaving]
-    return states

@@ -24,13 +24,13 @@ from lpk.core.progress import Progress
 from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.evaluator import Evaluator
+from lpk.core.pruning.inputs import located
 from lpk.core.pruning.items import Items
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.parts import Parts, context, described, kernels
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import CalibrationRecipe
-from lpk.core.pruning.run import located
 from lpk.core.pruning.search import LossesOf, Outcome, Tally, check_scores, drive
 from lpk.core.registry import Registry
 from lpk.core.study.recipe import CellRecipe, StudyRecipe

@@ -8,9 +8,9 @@ from typing import Any
 
 from lpk.core.errors import LpkError
 from lpk.core.pruning.calibration import Corpus
+from lpk.core.pruning.inputs import located
 from lpk.core.pruning.parts import Parts
 from lpk.core.pruning.recipe import CalibrationRecipe
-from lpk.core.pruning.run import located
 from lpk.core.pruning.search import forecast, made_up_scores
 from lpk.core.registry import Registry
 from lpk.core.study.recipe import CellRecipe, StudyRecipe

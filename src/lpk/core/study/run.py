@@ -94,7 +94,7 @@ class _Task:
 
 def _tasks(study: StudyRecipe, cells: list[CellRecipe], folder: Path) -> list[_Task]:
     """For each model: the dense model on each draw, and the cells."""
-    from lpk.core.pruning.run import input_files
+    from lpk.core.pruning.inputs import input_files
 
     asked = study.model_dump(mode="json", include={"objectives", "texts", "tasks", "calibration", "measured"})
     tasks = []

@@ -1,0 +1,78 @@
+"""The files that a recipe names: its model, its texts, and whether they are still what they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lpk.core.errors import EnvironmentMissing, UsageError
+from lpk.core.pruning.catalog import CATALOG
+from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lpk.core.pruning.calibration import Corpus
+
+
+def located(recipe: Recipe) -> ModelSpec:
+    """The model a recipe names, on the device it says.
+
+    Raises:
+        EnvironmentMissing: torch or transformers is not installed.
+        UsageError: there is no such model or device here.
+    """
+    spec = ModelSpec(recipe.model, device=recipe.device, allow=frozenset(recipe.allow))
+    spec.locate()
+    try:
+        import torch
+        import transformers  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise EnvironmentMissing(f'this needs {error.name}: pip install "lpk[prune]"') from error
+    device = recipe.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].split(" device type at start")[0]
+        raise UsageError(f"--device {device}: {reason}; wanted cpu, or cuda where there is one") from None
+    return replace(spec, device=device)
+
+
+def corpora_of(recipe: Recipe) -> tuple[Corpus, Corpus]:
+    """What to calibrate on, and what held-out sequences come from: by default the same text; beside ids or questions the shipped one."""
+    from lpk.core.pruning.calibration import EMBEDDED, Corpus
+
+    asked, after, field = recipe.calibration.source, recipe.held_out.source, recipe.calibration.field
+    given = Corpus.read(asked, field)
+    if after and not _same_file(asked, after):
+        return given, Corpus.read(after, field, "held-out")
+    if given.ids and after:
+        raise UsageError(f"held-out {after}: these ids are calibrated on, all of them; give others")
+    # The same text twice is one text, of which the last quarter is held out.
+    return given, Corpus.read(EMBEDDED, role="held-out") if given.ids or given.prompted else given
+
+
+def _same_file(one: str, other: str) -> bool:
+    paths = Path(one).expanduser(), Path(other).expanduser()
+    return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
+
+
+def input_files(recipe: Recipe) -> dict[str, list[int]]:
+    """Size and time of change of the local files that a run reads: a cheap look whether they are still the same."""
+    given = [recipe.model, recipe.calibration.source, recipe.held_out.source]
+    places = [Path(name).expanduser() for name in given if name and name not in CATALOG]
+    files = {file for place in places for file in ([place] if place.is_file() else place.glob("*.*")) if file.is_file()}
+    return {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)}
+
+
+def check_unchanged(out: Path, recorded: dict[str, list[int]], recipe: Recipe) -> None:
+    """What is not here any more is not asked for: a run's folder may travel alone.
+
+    Raises:
+        UsageError: a file is another one than was recorded.
+    """
+    for name, state in input_files(recipe).items():
+        if recorded.get(name, state) != state:
+            raise UsageError(f"{out}: {name} has changed since this run; give another --out")
