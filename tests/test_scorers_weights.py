@@ -38,6 +38,7 @@ SCORERS: list[tuple[str, dict[str, Any]]] = [
     ("contribution", {"relative_to": "output"}),
     ("contribution", {"relative_to": "nothing"}),
     ("gates", {}),
+    ("gates", {"gate": "branches"}),
     ("weight-redundancy", {}),
 ]
 
@@ -173,6 +174,59 @@ def test_gates_are_finite_differences_of_the_loss_in_the_gate(architecture: str,
     assert np.abs(found - wanted).max() < tolerance * np.abs(wanted).max()
     assert scores.layers == tuple(np.diag(found))
     assert np.linalg.matrix_rank(found, tol=1e-9) == 3  # three sequences, six layers
+
+
+def branched_loss(stack: LayerStack, ids: torch.Tensor, names: Sequence[str], layer: int, gate: float) -> float:
+    """The loss in float64 of the model with what these modules of a layer return scaled."""
+    hooks = [
+        stack.modules[layer].get_submodule(name).register_forward_hook(lambda _m, _a, output: gate * output)
+        for name in names
+    ]
+    try:
+        with torch.inference_mode():
+            logits = stack.model(ids, use_cache=False).logits[0, :-1].double()
+            return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "names", "step", "tolerance"),
+    [
+        ("llama", ("self_attn.o_proj", "mlp.down_proj"), 3e-3, 1e-4),
+        ("gpt2", ("attn.c_proj", "mlp.c_proj"), 1e-4, 1e-6),  # with biases
+        ("gpt-neox", ("attention.dense", "mlp.dense_4h_to_h"), 1e-4, 1e-6),  # attention and MLP side by side
+    ],
+)
+def test_gates_on_branches_are_finite_differences_too(
+    architecture: str, names: Sequence[str], step: float, tolerance: float
+) -> None:
+    model = tiny_model(architecture).double()
+    with torch.no_grad():  # a new model's biases are all 0
+        for name, parameter in model.named_parameters():
+            if name.endswith("proj.bias") or "dense" in name:
+                parameter.add_(0.1)
+    stack = LayerStack(model)
+
+    def slope(ids: torch.Tensor, layer: int) -> float:
+        more, less = (branched_loss(stack, ids, names, layer, 1 + sign * step) for sign in (1, -1))
+        return (more - less) / (2 * step)
+
+    slopes = np.array([[slope(b.ids, layer) for layer in range(6)] for b in ragged().batches()])
+    wanted = slopes.T @ slopes / 3
+    found = np.array(score("gates", stack, ragged(), gate="branches").interaction)
+    assert np.abs(found - wanted).max() < tolerance * np.abs(wanted).max()
+    whole = np.array(score("gates", stack, ragged()).interaction)
+    if architecture == "gpt-neox":  # neither branch is given what the other adds: one gate around both is the same
+        assert found == pytest.approx(whole, rel=1e-9)
+    else:
+        assert np.abs(found - whole).max() > 0.01 * np.abs(wanted).max()
+
+
+def test_gates_on_branches_refuse_a_norm_behind_them() -> None:
+    with pytest.raises(UsageError, match="a norm is behind"):
+        score("gates", LayerStack(tiny_model("gemma3")), ragged(), gate="branches")
 
 
 def test_a_closed_gate_is_a_removed_layer() -> None:

@@ -1,16 +1,34 @@
-"""What scorers that add up a layer's weights or gradients are made of."""
+"""What scorers that look at a layer's weights or gradients are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field
 
 from lpk.core.contracts import Calibration, LayerScores, Options, Stack
+from lpk.core.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+#: What the architectures of transformers call the matrices that write to the residual stream.
+ATTENTION: Final = (".o_proj", ".out_proj", ".dense", "attn.c_proj", ".wo")
+MLP: Final = (".down_proj", ".dense_4h_to_h", "mlp.c_proj", ".fc2", ".fc_out", ".w2", ".output_linear")
+
+
+def projections(weights: Mapping[str, Tensor], names: tuple[str, ...]) -> list[str]:
+    """The names of those matrices of a layer that are called so, :data:`ATTENTION` or :data:`MLP`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = [name for name in weights if ("." + name.removesuffix(".weight")).endswith(names)]
+    if not found:
+        known, have = ", ".join(name.lstrip(".") for name in names), ", ".join(weights)
+        raise UsageError(f"a layer has no matrix named {known}; it has {have}")
+    return found
 
 
 class Weighed(Options):

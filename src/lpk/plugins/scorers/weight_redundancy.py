@@ -23,13 +23,10 @@ from typing import TYPE_CHECKING, Final
 from lpk import hookimpl
 from lpk.core.contracts import Calibration, Component, LayerScores, Options, Scorer, Stack
 from lpk.core.errors import UsageError
+from lpk.core.pruning.salience import ATTENTION, MLP, projections
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-#: What the architectures of transformers call the matrices that write to the residual stream.
-ATTENTION: Final = (".o_proj", ".out_proj", ".dense", "attn.c_proj", ".wo")
-MLP: Final = (".down_proj", ".dense_4h_to_h", "mlp.c_proj", ".fc2", ".fc_out", ".w2", ".output_linear")
 
 #: Rows of all layers' matrices that are in float64 at a time: of 32 layers 4,096 wide 67 MB.
 ROWS: Final = 64
@@ -37,8 +34,8 @@ ROWS: Final = 64
 
 class WeightRedundancy(Scorer[Options]):
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
-        projections = (_alike(stack, ATTENTION) + _alike(stack, MLP)) / 2
-        similarity = ((projections + _alike_in_scale(stack)) / 2).fill_diagonal_(1)
+        written = (_alike(stack, ATTENTION) + _alike(stack, MLP)) / 2
+        similarity = ((written + _alike_in_scale(stack)) / 2).fill_diagonal_(1)
         redundancy = (similarity.sum(1) - 1) / (stack.layers - 1)
         return LayerScores(tuple((1 - redundancy).tolist()), similarity=tuple(map(tuple, similarity.tolist())))
 
@@ -50,7 +47,7 @@ def _alike(stack: Stack, names: tuple[str, ...]) -> Tensor:
     products = []
     for layer in range(stack.layers):
         weights = stack.weights(layer)
-        projection = torch.cat(list(_projections(weights, names)), 1).float()
+        projection = torch.cat(list(_matrices(weights, names)), 1).float()
         centred = projection - projection.mean(0)
         products.append(centred @ centred.T)
     return _cosines(products)
@@ -81,20 +78,16 @@ def _cosines(tensors: Sequence[Tensor]) -> Tensor:
     return (products / lengths[:, None] / lengths).cpu()
 
 
-def _projections(weights: Mapping[str, Tensor], names: tuple[str, ...]) -> Iterator[Tensor]:
-    """A layer's matrices of these names, each (hidden, inputs).
+def _matrices(weights: Mapping[str, Tensor], names: tuple[str, ...]) -> Iterator[Tensor]:
+    """A layer's projections of these names, each (hidden, inputs).
 
     Raises:
         UsageError: there is none, or which of its dimensions is the hidden one cannot be told.
     """
-    found = [name for name in weights if ("." + name.removesuffix(".weight")).endswith(names)]
-    if not found:
-        known, have = ", ".join(name.lstrip(".") for name in names), ", ".join(weights)
-        raise UsageError(f"scorer weight-redundancy: a layer has no matrix named {known}; it has {have}")
-    for name in found:
+    for name in projections(weights, names):
         matrix = weights[name]
         if matrix.dim() == 3:
-            yield _side_by_side(matrix, len(next(_projections(weights, ATTENTION))), name)
+            yield _side_by_side(matrix, len(next(_matrices(weights, ATTENTION))), name)
         else:
             yield matrix.T if _inputs_first(weights) else matrix
 
