@@ -196,6 +196,8 @@ def test_scores_of_a_mean_cut_are_what_is_left_of_layers(stack: LayerStack, cali
     assert score("lr-score", stack, calibration, mean_cut=0.3) == score(
         "lr-score", stack, calibration, mean_cut=0.3, amount=0.3
     )
+    alike = score("lr-score", stack, calibration, mean_cut=0.3, amount=0).layers
+    assert alike == pytest.approx([0.7] * LAYERS)
     with pytest.raises(UsageError, match=r"amount is 0\.4; wanted at most mean_cut, 0\.3"):
         score("lr-score", stack, calibration, mean_cut=0.3, amount=0.4)
     with pytest.raises(UsageError, match=r"a layer would lose 1\d\d% of itself; a lower amount"):

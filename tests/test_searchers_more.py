@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 import statistics
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +44,10 @@ def search(name: str, problem: Problem, loss_of: LossOf, noise: float = 0.0, **o
         return [loss_of(mask) + noise * own.gauss() for _ in range(sequences)]
 
     made: Any = installed().find("searcher", name).create(options)
-    return drive(made, problem, losses_of)
+    with tempfile.TemporaryDirectory() as folder:
+        if problem.workspace == Path():
+            problem = replace(problem, workspace=Path(folder))
+        return drive(made, problem, losses_of)
 
 
 def rugged(seed: int) -> LossOf:
@@ -310,16 +315,21 @@ def test_what_a_search_cannot_do_is_said(name: str, options: dict[str, Any], wor
 
 
 @pytest.mark.parametrize(
-    ("layers", "options", "expected"),
+    ("layers", "options", "expected", "named"),
     [
-        (10, {}, ["enumerated"]),
-        (10, {"limit": 9}, ["proven"]),
-        (26, {"limit": 9, "nodes": 1}, ["proven", "annealed"]),
-        (51, {}, ["annealed"]),
+        (10, {}, ["enumerated"], "enumerate"),
+        (10, {"limit": 9}, ["proven"], "milp"),
+        (26, {"limit": 9, "nodes": 1}, ["proven", "annealed"], "annealing"),
+        (51, {}, ["annealed"], "annealing"),
     ],
 )
-def test_which_solver_is_asked(
-    layers: int, options: dict[str, Any], expected: list[str], monkeypatch: pytest.MonkeyPatch
+def test_which_solver_is_asked_and_said(
+    layers: int,
+    options: dict[str, Any],
+    expected: list[str],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     from lpk.plugins.searchers import cbo
 
@@ -327,10 +337,17 @@ def test_which_solver_is_asked(
     for name in ("enumerated", "proven", "annealed"):
         solver = getattr(cbo, name)
         monkeypatch.setattr(cbo, name, lambda *given, name=name, solver=solver: (asked.append(name), solver(*given))[1])
-    problem = Problem(layers, layers // 2)
-    outcome = search("cbo", problem, quadratic(0, layers), **options)
+    problem = Problem(layers, layers // 2, workspace=tmp_path)
+    loss_of = quadratic(0, layers)
+    outcome = search("cbo", problem, loss_of, **options)
     assert asked == expected
     assert len(set(at_budget(outcome, problem))) == 20
+    said = json.loads((tmp_path / "solver.json").read_text())
+    assert (said["solver"], said["proven"]) == (named, named != "annealing")
+    masks = [problem.mask(each["removed"]) for each in said["solutions"]]
+    assert masks == [trial.mask for trial in batches(outcome)[-1]]
+    rises = [each["energy"] - said["solutions"][0]["energy"] for each in said["solutions"]]
+    assert rises == pytest.approx([loss_of(mask) - loss_of(masks[0]) for mask in masks])
 
 
 def test_a_plan_of_the_gradient_variant_needs_no_scores_yet() -> None:

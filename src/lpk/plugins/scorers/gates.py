@@ -8,7 +8,8 @@ model, at 0 the layer is gone.
     H = A'A / m,  over m sequences
 
 Removing layers x then costs about x'Hx: an empirical Fisher matrix in place of the Hessian; the first-order term and the
-factor 1/2 are left out, as in the paper. A layer's own score is H_ll. All of it from one forward and backward pass.
+factor 1/2 are left out, as in the paper. A layer's own score is H_ll. All of it from one forward and backward pass. The loss
+is the calibration's negative log-likelihood, of a question its right answer's, whatever objective the masks are measured by.
 
 With ``gate=layer`` the gate is around the whole layer, which needs no knowledge of its architecture. The paper has one
 a_l on what attention adds and on what the MLP adds, ``gate=branches``: the two end points are the same, the slope at 1

@@ -4,8 +4,8 @@
 
 Known of the paper: a layer's importance is the magnitude of its gradients, from one forward and backward pass over the
 calibration for each layer that is removed. Its formulas were not at hand: that the norm is the first, that the norms of
-all parameters are added as they are, and that L is the mean over all calibration tokens, are this implementation's
-choice; ``reduction`` offers two others. Here all layers are scored once, on the dense model; the paper removes the lowest
+all parameters are added as they are, and that L is the mean over all calibration tokens (of questions the right answers'),
+whatever the objective, are this implementation's choice; ``reduction`` offers two others. Here all layers are scored once, on the dense model; the paper removes the lowest
 and scores again. Its second stage, a compensation of the largest shift of activations, is no scorer's.
 """
 

@@ -2,7 +2,7 @@
 
     score_l = sum over the weight matrices W of layer l of sum_ij |W_ij * dL/dW_ij|
 
-L is the negative log-likelihood of all calibration tokens: gradients are added up over sequences first, then comes the
+L is the negative log-likelihood of all calibration tokens (of questions the right answers'), whatever the objective: gradients are added up over sequences first, then comes the
 absolute value. The released code counts the norms' weights too (``count=all``; that takes biases as well, where there
 are any), and offers squares (``order=2``). The paper's Taylor+ never removes the first four layers and the last two,
 ``protect=true``: without it the first layer to go from Llama-2-7B is layer 0.

@@ -113,4 +113,5 @@ def lpk_scorers() -> Iterable[Component]:
         "weight-redundancy",
         "How alike a layer's output projections and norms of weights are to other layers'; no data",
         f"{__name__}:WeightRedundancy",
+        reference="https://arxiv.org/abs/2609.09883",
     )

@@ -14,7 +14,8 @@ long as 475 evaluations, where 30 layers have 465 such masks.
 The paper enumerates all sets, on a GPU. Here ``auto`` does so up to ``limit`` of them, then has HiGHS prove the best ones
 (:mod:`lpk.core.pruning.quadratic`), and anneals where that takes too many nodes or there are more than 50 layers. The model is only a model, and the paper
 found a better mask at its 17th lowest energy than at its lowest: so the best ``solutions`` are measured. On six tiny models
-(benchmarks/regret.py) the best of 20 was 0.3 standard deviations above the optimum, the first 1.9.
+(benchmarks/regret.py) the best of 20 was 0.3 standard deviations above the optimum, the first 1.9. ``solver.json`` says who
+solved it, whether that is proven, and the energies.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ from pydantic import Field
 from lpk import hookimpl
 from lpk.core.contracts import Component, Loss, Options, Problem, Search, Searcher
 from lpk.core.errors import UsageError
+from lpk.core.files import write_json
 from lpk.core.pruning.mask import LayerMask
-from lpk.core.pruning.quadratic import Chosen, Matrix, annealed, enumerated, proven
+from lpk.core.pruning.quadratic import Chosen, Matrix, annealed, energies, enumerated, proven
 
 #: More layers are not left to branch and bound unasked. Gram matrices, all solved at the root: the five best of 46 items took
 #: 2 s, of 62 items 30 s, of 78 more than 5 minutes. Nodes do not bound that, and seconds would not give the same answer twice.
 PROVABLE = 50
+#: Where it is said in the searcher's workspace how the quadratic problem was solved.
+SOLVER = "solver.json"
 
 
 class CBOOptions(Options):
@@ -55,24 +59,31 @@ class CBO(Searcher[CBOOptions]):
             matrix = _given(problem)
         else:
             matrix = yield from _measured(problem)
-        yield [problem.mask(problem.candidates[i] for i in chosen) for chosen in self._solutions(matrix, problem)]
+        solver, found = self._solved(matrix, problem)
+        masks = [problem.mask(problem.candidates[i] for i in chosen) for chosen in found]
+        lowest = energies(matrix, found, problem.budget).tolist()
+        solutions = [{"removed": mask.removed, "energy": energy} for mask, energy in zip(masks, lowest, strict=True)]
+        told = {"schema_version": 1, "solver": solver, "proven": solver != "annealing", "solutions": solutions}
+        write_json(problem.workspace / SOLVER, told)
+        yield masks
 
-    def _solutions(self, matrix: Matrix, problem: Problem) -> list[Chosen]:
+    def _solved(self, matrix: Matrix, problem: Problem) -> tuple[str, list[Chosen]]:
+        """Which solver found the sets of lowest energy, and these."""
         options, size = self.options, problem.budget
         sets = math.comb(len(matrix), size)
         solver, wanted = options.solver, min(options.solutions, sets)
         if solver == "enumerate" and sets > options.limit:
             raise UsageError(f"searcher 'cbo': {sets:,} sets; its limit is {options.limit:,}: -O limit={sets}")
         if solver == "enumerate" or (solver == "auto" and sets <= options.limit):
-            return enumerated(matrix, size, wanted)
+            return "enumerate", enumerated(matrix, size, wanted)
         if solver == "milp" or (solver == "auto" and len(matrix) <= PROVABLE):
             best = proven(matrix, size, wanted, options.nodes)
             if best:
-                return best
+                return "milp", best
             if solver == "milp":
                 more = f"-O nodes={10 * options.nodes}, or -O solver=annealing"
                 raise UsageError(f"searcher 'cbo': no proof within {options.nodes} nodes; {more}")
-        return annealed(matrix, size, wanted, problem.random())
+        return "annealing", annealed(matrix, size, wanted, problem.random())
 
 
 def _given(problem: Problem) -> Matrix:

@@ -48,7 +48,10 @@ FRONT = "pareto.csv"
 class OptunaOptions(Options):
     trials: int = Field(32, ge=1, description="how many different masks to try")
     startup: int = Field(
-        10, ge=0, description="how many of them before the sampler decides: the scorer's, then noisy copies"
+        10,
+        ge=0,
+        description="how many of them before the sampler decides, where it has such a beginning (TPE, GP, CMA-ES; NSGA's "
+        "generations are as large): the scorer's and noisy copies, without a scorer random ones",
     )
     noise: float = Field(0.2, ge=0, description="standard deviation of that noise; the keys lie in [0, 1]")
     batch: int = Field(
@@ -148,6 +151,8 @@ class OptunaSearch(Searcher[OptunaOptions]):
                 arguments |= {"n_startup_trials": startup, "n_ei_candidates": 24, "multivariate": True}
                 arguments |= {"group": False, "constant_liar": self.options.batch > 1, "prior_weight": 1.0}
                 arguments |= {"consider_magic_clip": True, "consider_endpoints": False}
+            case "CmaEsSampler":
+                arguments |= {"n_startup_trials": startup}
             case "GPSampler":
                 arguments |= {"n_startup_trials": startup, "deterministic_objective": True}
             case "NSGAIISampler" | "NSGAIIISampler":
