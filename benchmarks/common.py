@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    """The arguments that every benchmark has: ``--threads``, ``--rounds``, ``--out``."""
+def arguments(description: str, rounds: int | None = None) -> argparse.ArgumentParser:
+    """The arguments that every benchmark has: ``--threads``, ``--out``, and ``--rounds`` where something is repeated."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured, all in turns")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help="how often each is measured, all in turns")
     parser.add_argument("--out", type=Path, help="write the figures here, as JSON")
     return parser
 

@@ -17,7 +17,7 @@ from common import arguments, extra_bytes, in_turns, report
 from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
 
 from lpk.core.contracts import Batch
-from lpk.core.pruning.head import LinearHead, LinearOutputs
+from lpk.core.pruning.head import COLUMNS, LinearHead, LinearOutputs
 from lpk.core.pruning.precision import Precision
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -27,10 +27,10 @@ def contestants(
     features: torch.Tensor, dense: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
 ) -> dict[str, Callable[[], Any]]:
     """What is timed, on (tokens, hidden) features of a masked and of the dense model."""
-    product = torch.nn.Module()
-    product.weight = torch.nn.Parameter(weight, requires_grad=False)
+    embeddings = torch.nn.Module()
+    embeddings.weight = torch.nn.Parameter(weight, requires_grad=False)
     # What a run in this precision multiplies in on this machine: bfloat16 only where that is faster.
-    head = LinearHead((), product, Precision.decide(str(weight.dtype).removeprefix("torch."), "cpu").head)
+    head = LinearHead((), embeddings, Precision.decide(str(weight.dtype).removeprefix("torch."), "cpu").head)
     batch = Batch(torch.cat([targets[:1], targets])[None], torch.tensor([len(targets) + 1]))
 
     def outputs(of: torch.Tensor) -> LinearOutputs:
@@ -38,10 +38,10 @@ def contestants(
 
     there = outputs(dense)
     outputs(features).token_kl(there)  # what is kept of the dense model is made once for all masks
-    memory = torch.empty(len(features) * 1024, dtype=features.dtype)
+    memory = torch.empty(len(features) * COLUMNS, dtype=features.dtype)
 
     def product() -> None:
-        for part in weight.split(1024):
+        for part in weight.split(COLUMNS):
             torch.mm(features, part.T, out=memory[: len(features) * len(part)].view(len(features), len(part)))
 
     def whole_kl() -> torch.Tensor:
@@ -68,7 +68,7 @@ def exact(
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "")
+    parser = arguments(__doc__ or "", rounds=5)
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--vocabulary", type=int, default=49152)
     parser.add_argument("--hidden", type=int, default=576)

@@ -40,7 +40,7 @@ def measured(stack: LayerStack, batch: Batch, prompt: SharedPrompt | None) -> to
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "")
+    parser = arguments(__doc__ or "", rounds=5)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--task", default="arc-easy")
     parser.add_argument("--items", type=int, default=20)

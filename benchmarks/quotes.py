@@ -30,7 +30,7 @@ THERE = (Verdict.VERIFIED, Verdict.VERIFIED_ELIDED, Verdict.AMBIGUOUS)
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "")
+    parser = arguments(__doc__ or "", rounds=5)
     parser.add_argument("--cases", type=Path, default=CASES)
     given = parser.parse_args()
     rows = [json.loads(line) for line in given.cases.read_text(encoding="utf-8").splitlines()]

@@ -3,11 +3,13 @@
     python benchmarks/racing.py
 
 The baseline is plain greedy: every candidate on every sequence. A race looks at the first sequences first, so each
-search is repeated with the calibration sequences in other orders; plain greedy chooses the same in all of them.
+search is repeated with the calibration sequences in other orders, the same ones for each; plain greedy chooses the same in
+all of them.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import statistics
 import tempfile
@@ -16,7 +18,7 @@ from typing import Any
 
 import torch
 from common import report
-from searching import Bench, search_arguments
+from searching import Bench, Found, search_arguments
 
 from lpk.core.pruning.items import Sequences
 
@@ -34,37 +36,56 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         given.memo = given.memo or Path(folder) / "memo.sqlite"  # orders share their measurements
         bench = Bench(given)
-        plain, given_order = bench.search("greedy"), bench.calibration.ids
-        expected, figures, rows = plain.outcome.best, {}, []
-        for name, confidence in SEARCHES:
-            found = []
-            for order in range(given.orders):
-                ids = list(given_order)
-                random.Random(order).shuffle(ids)
-                bench.calibration = Sequences(bench.calibration.source, tuple(ids))
-                found.append(bench.search(name, {"confidence": confidence}))
-            best = [one.outcome.best for one in found]
-            part: dict[str, Any] = {
-                "same_mask": sum(trial.mask == expected.mask for trial in best) / len(best),
-                "mean_loss_above_plain": statistics.mean(trial.loss - expected.loss for trial in best),
-                "worst_loss_above_plain": max(trial.loss - expected.loss for trial in best),
-                "layer_forwards": statistics.mean(one.cost.layer_forwards for one in found),
-                "measurements": statistics.mean(one.cost.measurements for one in found),
-            }
-            part["share_of_plain_layer_forwards"] = part["layer_forwards"] / plain.cost.layer_forwards
-            figures[f"{name}, confidence {confidence}"] = part
-            rows.append(
-                [
-                    f"{name}, confidence {confidence}",
-                    f"{part['same_mask']:.0%}",
-                    f"{part['mean_loss_above_plain']:+.4f}",
-                    f"{part['worst_loss_above_plain']:+.4f}",
-                    f"{part['layer_forwards']:,.0f}",
-                    f"{part['share_of_plain_layer_forwards']:.1%}",
-                ]
-            )
+        plain = bench.search("greedy")
+        orders = [shuffled(bench.calibration, order) for order in range(given.orders)]  # the same for every row
+        figures = {
+            f"{name}, confidence {confidence}": compared(bench, plain, orders, name, confidence)
+            for name, confidence in SEARCHES
+        }
+    show(bench, given, plain, figures)
+
+
+def shuffled(sequences: Sequences, seed: int) -> Sequences:
+    """The same sequences in another order."""
+    ids = list(sequences.ids)
+    random.Random(seed).shuffle(ids)
+    return Sequences(sequences.source, tuple(ids))
+
+
+def compared(bench: Bench, plain: Found, orders: list[Sequences], name: str, confidence: float) -> dict[str, Any]:
+    """A search that races, in every order, and what plain greedy found."""
+    expected, found = plain.outcome.best, []
+    for order in orders:
+        bench.calibration = order
+        found.append(bench.search(name, {"confidence": confidence}))
+    best = [one.outcome.best for one in found]
+    forwards = statistics.mean(one.cost.layer_forwards for one in found)
+    return {
+        "same_mask": sum(trial.mask == expected.mask for trial in best) / len(best),
+        "mean_loss_above_plain": statistics.mean(trial.loss - expected.loss for trial in best),
+        "worst_loss_above_plain": max(trial.loss - expected.loss for trial in best),
+        "layer_forwards": forwards,
+        "share_of_plain_layer_forwards": forwards / plain.cost.layer_forwards,
+        "measurements": statistics.mean(one.cost.measurements for one in found),
+    }
+
+
+def show(bench: Bench, given: argparse.Namespace, plain: Found, figures: dict[str, dict[str, Any]]) -> None:
+    """One row for each search and confidence."""
+    rows: list[list[Any]] = [
+        [
+            name,
+            f"{part['same_mask']:.0%}",
+            f"{part['mean_loss_above_plain']:+.4f}",
+            f"{part['worst_loss_above_plain']:+.4f}",
+            f"{part['layer_forwards']:,.0f}",
+            f"{part['share_of_plain_layer_forwards']:.1%}",
+        ]
+        for name, part in figures.items()
+    ]
     columns = ["", "same mask", "loss above plain", "worst", "layer-forwards", "of plain greedy's"]
-    title = f"{given.remove} of {bench.stack.layers}, {len(ids)} x {given.length} tokens, {given.orders} orders"
+    sequences = f"{bench.problem.sequences} x {given.length} tokens"
+    title = f"{given.remove} of {bench.stack.layers}, {sequences}, {given.orders} orders"
     report({"plain_layer_forwards": plain.cost.layer_forwards, **figures}, title, columns, rows, given.out)
 
 

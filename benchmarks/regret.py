@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from common import arguments, report
+from searching import add_confidence
 
 from lpk.core.contracts import LayerScores, Loss, Problem
 from lpk.core.errors import UsageError
@@ -93,11 +94,14 @@ class World:
 
 def searches(given: argparse.Namespace) -> Iterator[tuple[str, Any, str | None]]:
     """Every installed searcher, without a scorer and with each that it can use: title, searcher, scorer."""
-    limit = math.comb(given.layers - 2, given.remove)
+    plain = {
+        "exhaustive": {"limit": math.comb(given.layers - 2, given.remove)},
+        "lazy-greedy": {"confidence": given.confidence},
+    }
     for entry in installed().entries:
         if entry.kind != "searcher":
             continue
-        searcher: Any = entry.create({"limit": limit} if entry.name == "exhaustive" else {})
+        searcher: Any = entry.create(plain.get(entry.name, {}))
         if searcher.scores != "required":
             yield entry.name, searcher, None
         if searcher.scores != "ignored":
@@ -107,13 +111,14 @@ def searches(given: argparse.Namespace) -> Iterator[tuple[str, Any, str | None]]
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "")
+    parser = arguments(__doc__ or "", rounds=5)
     parser.add_argument("--architectures", nargs="+", default=["llama", "qwen3", "gpt2"])
     parser.add_argument("--layers", type=int, default=14)
     parser.add_argument("--remove", type=int, default=5)
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--objective", default="perplexity")
     parser.add_argument("--scorer", nargs="*", default=["block-influence"], help="for searchers that use one")
+    add_confidence(parser)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +165,8 @@ def show(given: argparse.Namespace, worlds: Sequence[World], figures: dict[str, 
     masks = math.comb(given.layers - 2, given.remove)
     title = f"{given.remove} of {given.layers} layers, {masks:,} masks, tiny models: {len(worlds)}, {given.objective}"
     columns = ["", "mean regret", "worst", "optimum found", "masks", "layer-forwards"]
-    report({"mean_regret_of_a_random_mask": blind, "searches": figures}, title, columns, rows, given.out)
+    facts = {"mean_regret_of_a_random_mask": blind, "confidence_of_lazy_greedy": given.confidence}
+    report({**facts, "searches": figures}, title, columns, rows, given.out)
     for part in figures.values():
         if "refused" in part:
             print(part["refused"])

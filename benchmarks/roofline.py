@@ -10,6 +10,7 @@ logits and ``cross_entropy``. Where a run would pack its weights (bfloat16 on AM
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
 from lpk.core.contracts import Batch
+from lpk.core.pruning.head import COLUMNS
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.precision import Precision
 from lpk.core.pruning.stack import LayerStack
@@ -79,7 +81,8 @@ class Loop:
         head = self.stack.head
         assert head is not None
         return met + [
-            (self.batch.ids.shape[1] - 1, block.to(getattr(torch, head.products))) for block in head.weight.split(1024)
+            (self.batch.ids.shape[1] - 1, block.to(getattr(torch, head.products)))
+            for block in head.weight.split(COLUMNS)
         ]
 
     def products(self) -> None:
@@ -130,47 +133,58 @@ class Loop:
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "")
-    parser.set_defaults(threads=0, rounds=3)
+    parser = arguments(__doc__ or "", rounds=3)
+    parser.set_defaults(threads=0)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--dtypes", default="float32,bfloat16")
     given = parser.parse_args()
-    everything = torch.get_num_threads()
-    figures: dict[str, Any] = {"model": given.model, "tokens": given.tokens}
-    rows: list[list[Any]] = []
+    each = [given.threads] if given.threads else sorted({1, torch.get_num_threads()})
+    figures: dict[str, dict[str, Any]] = {}
     with torch.inference_mode():
         for dtype in given.dtypes.split(","):
             plain = loop = Loop(given.model, dtype, given.tokens)
             if (packed := Loop(given.model, dtype, given.tokens)).stack.pack(2**40):
                 loop = packed
             del packed
-            gflop = loop.gflop()
-            for threads in [given.threads] if given.threads else sorted({1, everything}):
+            for threads in each:
                 torch.set_num_threads(threads)
-                work = {"plain forward": plain.plain, "lpk": loop.evaluate, "products alone": plain.products}
-                if loop is not plain:
-                    work["lpk, nothing packed"] = plain.evaluate
-                seconds = in_turns(work, given.rounds)
-                key = "cpu" if threads == 1 else "best"
-                roof = gflop["products"] / seconds["products alone"][key]
-                rates = {name: sum(gflop.values()) / seconds[name][key] for name in work if name != "products alone"}
-                where = loop.where()
-                figures[f"{dtype}, {threads} threads"] = {
-                    "gflop": gflop, "seconds": seconds, "roofline_gflops": roof, "gflops": rates,
-                    "share_of_roofline": {name: rate / roof for name, rate in rates.items()}, "where": where,
-                }  # fmt: skip
-                name = f"{dtype}, {threads} thread{'s'[: threads > 1]}"
-                rows.append([f"{name}: products alone", seconds["products alone"][key], roof, ""])
-                rows += [
-                    [f"{name}: {who}", seconds[who][key], rate, f"{rate / roof:.0%}"] for who, rate in rates.items()
-                ]
-                where["Python and what is between"] = max(0.0, seconds["lpk"]["best"] - sum(where.values()))
-                whole = sum(where.values())
-                rows += [[f"    {what}", taken, "", f"{taken / whole:.0%} of lpk"] for what, taken in where.items()]
+                figures[f"{dtype}, {threads} thread{'s'[: threads > 1]}"] = measured(plain, loop, given.rounds)
+    show(given, figures)
+
+
+def measured(plain: Loop, loop: Loop, rounds: int) -> dict[str, Any]:
+    """Rates and the roofline, with so many threads as torch has now; ``loop`` is packed where a run would pack."""
+    work = {"plain forward": plain.plain, "lpk": loop.evaluate, "products alone": plain.products}
+    if loop is not plain:
+        work["lpk, nothing packed"] = plain.evaluate
+    gflop, seconds = loop.gflop(), in_turns(work, rounds)
+    key = "cpu" if torch.get_num_threads() == 1 else "best"
+    taken = {name: part[key] for name, part in seconds.items()}
+    roof = gflop["products"] / taken["products alone"]
+    rates = {name: sum(gflop.values()) / taken[name] for name in work if name != "products alone"}
+    where = loop.where()
+    where["Python and what is between"] = max(0.0, seconds["lpk"]["best"] - sum(where.values()))
+    return {
+        "gflop": gflop, "seconds": seconds, "taken": taken, "roofline_gflops": roof, "gflops": rates,
+        "share_of_roofline": {name: rate / roof for name, rate in rates.items()}, "where": where,
+    }  # fmt: skip
+
+
+def show(given: argparse.Namespace, figures: dict[str, dict[str, Any]]) -> None:
+    """The products, each way, and where the time of lpk goes."""
+    rows: list[list[Any]] = []
+    for name, part in figures.items():
+        rows.append([f"{name}: products alone", part["taken"]["products alone"], part["roofline_gflops"], ""])
+        rows += [
+            [f"{name}: {who}", part["taken"][who], rate, f"{part['share_of_roofline'][who]:.0%}"]
+            for who, rate in part["gflops"].items()
+        ]
+        whole = sum(part["where"].values())
+        rows += [[f"    {what}", taken, "", f"{taken / whole:.0%} of lpk"] for what, taken in part["where"].items()]
     columns = ["", "s a sequence", "GFLOP/s", "of the roofline"]
     title = f"{given.model}, {given.tokens} tokens; processor seconds with one thread, else the clock's"
-    report(figures, title, columns, rows, given.out)
+    report({"model": given.model, "tokens": given.tokens, **figures}, title, columns, rows, given.out)
 
 
 if __name__ == "__main__":

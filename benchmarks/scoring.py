@@ -74,8 +74,7 @@ class Ours:
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "")
-    parser.set_defaults(rounds=3)
+    parser = arguments(__doc__ or "", rounds=3)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--sequences", type=int, default=1)
     parser.add_argument("--length", type=int, default=512)

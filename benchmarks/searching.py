@@ -6,7 +6,8 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from lpk.core.pruning.precision import Precision
 from lpk.core.pruning.search import Outcome, Tally, Trial, drive
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed
+from lpk.plugins.searchers.lazy_greedy import LazyGreedyOptions
 
 
 def search_arguments(description: str) -> argparse.ArgumentParser:
@@ -43,6 +45,12 @@ def search_arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_confidence(parser: argparse.ArgumentParser) -> None:
+    """``--confidence``, by default lazy-greedy's own."""
+    default = LazyGreedyOptions().confidence
+    parser.add_argument("--confidence", type=float, default=default, help="of races")
+
+
 @dataclass
 class Found:
     """A search, its answer, and what it would cost where nothing is known yet.
@@ -52,7 +60,6 @@ class Found:
         path: whenever a better mask was known: the cost until then, and its trial.
     """
 
-    name: str
     outcome: Outcome
     cost: Cost
     seconds: float
@@ -60,31 +67,40 @@ class Found:
 
 
 class Bench:
-    """A model and its data, and searches over it."""
+    """A model and its data, and searches over it.
 
-    def __init__(self, given: argparse.Namespace, dtype: str = "float32") -> None:
+    Attributes:
+        packed_bytes: what packed copies of weights take.
+    """
+
+    def __init__(self, given: argparse.Namespace, dtype: str = "float32", *, packed: bool = True) -> None:
+        """Load the model in this precision, with its weights packed where a run would do so, or never."""
         if given.model in CATALOG:
             CATALOG[given.model].pull(Progress())
         spec = ModelSpec(given.model, dtype)
         self.stack = LayerStack(spec.load(), products=Precision.decide(dtype, "cpu").head)
-        self.stack.pack(available_memory() // 4)
+        self.packed_bytes = self.stack.pack(available_memory() // 4) if packed else 0
         tokenizer = spec.tokenizer()
         self.calibration = _first(
             Corpus.read(given.calibration).draw(tokenizer, given.sequences, given.length, 0), given
         )
         self.held_out = Corpus.read(given.held_out).held_out(tokenizer, 32, given.length, whole=False)
-        self.memo, self.folder = given.memo, tempfile.mkdtemp(prefix="lpk-benchmark-")
+        self.dtype, self.memo = dtype, given.memo
         self._perplexities: dict[LayerMask, float] = {}
         self.problem = Problem(
             self.stack.layers, given.remove, frozenset({0, self.stack.layers - 1}), sequences=len(self.calibration.ids)
         )
 
-    def evaluator(self, objective: str = "perplexity", sequences: Sequences | None = None) -> Evaluator:
+    @contextmanager
+    def evaluator(self, objective: str = "perplexity", sequences: Sequences | None = None) -> Iterator[Evaluator]:
+        """Without ``--memo`` it begins with nothing, and its seconds are true."""
         made: Any = installed().find("objective", objective).create()
-        # Without --memo each evaluator begins with nothing, and its seconds are true.
-        memo = Memo(self.memo or Path(tempfile.mkdtemp(dir=self.folder)) / "memo.sqlite")
         context = f"{objective} {self.stack.model.dtype}"
-        return Evaluator(self.stack, made, sequences or self.calibration, memo, context)
+        with (
+            tempfile.TemporaryDirectory(prefix="lpk-benchmark-") as folder,
+            closing(Memo(self.memo or Path(folder) / "memo.sqlite")) as memo,
+        ):
+            yield Evaluator(self.stack, made, sequences or self.calibration, memo, context)
 
     def scores(self, scorer: str) -> LayerScores:
         made: Any = installed().find("scorer", scorer).create()
@@ -96,26 +112,28 @@ class Bench:
     ) -> Found:
         """Run a searcher; the forward of its scorer counts."""
         made: Any = installed().find("searcher", name).create(options or {})
-        measure, path = self.evaluator(), list[tuple[Cost, Trial]]()
-        tally = Tally()
+        tally, path = Tally(), list[tuple[Cost, Trial]]()
         if scores:
             passed = self.problem.sequences * self.stack.layers
             tally.cost += Cost(passed, passed)
 
-        def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
-            tally.add(masks, sequences)
-            return measure.losses(masks, sequences)
+        with self.evaluator() as measure, tempfile.TemporaryDirectory() as folder:
 
-        begin = time.process_time()
-        with tempfile.TemporaryDirectory() as folder:
+            def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+                tally.add(masks, sequences)
+                return measure.losses(masks, sequences)
+
+            begin = time.process_time()
             problem = replace(self.problem, scores=scores, seed=seed, workspace=Path(folder))
             outcome = drive(made, problem, losses_of, lambda trial: path.append((replace(tally.cost), trial)))
-        return Found(name, outcome, tally.cost, time.process_time() - begin, path)
+            seconds = time.process_time() - begin
+        return Found(outcome, tally.cost, seconds, path)
 
     def perplexity(self, mask: LayerMask) -> float:
         """On held-out text."""
         if mask not in self._perplexities:
-            self._perplexities[mask] = math.exp(self.evaluator(sequences=self.held_out).losses([mask])[0])
+            with self.evaluator(sequences=self.held_out) as measure:
+                self._perplexities[mask] = math.exp(measure.losses([mask])[0])
         return self._perplexities[mask]
 
 

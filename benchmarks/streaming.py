@@ -1,11 +1,11 @@
 """Peak memory and seconds of scoring a model whose layers are streamed, against the same model in memory.
 
-    python benchmarks/streaming.py                          a model of 0.9 B parameters both ways, the same scores asserted
-    python benchmarks/streaming.py --large --limit 6GB      the shape of an 8 B model, streamed only, under a hard limit
+    python benchmarks/streaming.py                               0.9 B parameters both ways, the same scores asserted
+    python benchmarks/streaming.py --shape large --limit 6GB     the shape of an 8 B model, streamed only, under a hard limit
 
 The models are made here, in bfloat16: one layer's random numbers, a little larger in each layer than in the one before,
-so that 16 GB are written in a minute. Each way runs in a process of its own; no page of the files is cached before. The limit is a
-control group of version 1 where one can be made (cached pages of files count), else RLIMIT_DATA.
+so that 16 GB are written in a minute. Each way runs in a process of its own, one after the other; no page of the files is
+cached before. The limit is a control group of version 1 where one can be made (cached pages of files count), else RLIMIT_DATA.
 """
 
 from __future__ import annotations
@@ -20,11 +20,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import arguments, peak_bytes, report
+
 from lpk.core.memory import parse_bytes
 
+SMALL = {
+    "num_hidden_layers": 4, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "vocab_size": 512,
+}  # fmt: skip
 MIDDLE = {
     "num_hidden_layers": 16, "hidden_size": 2048, "intermediate_size": 5632, "num_attention_heads": 16,
     "num_key_value_heads": 16, "vocab_size": 32_000,
@@ -33,6 +40,26 @@ LARGE = {
     "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14_336, "num_attention_heads": 32,
     "num_key_value_heads": 8, "vocab_size": 128_256,
 }  # fmt: skip
+
+BOTH = ("streamed", "in memory")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, the ways in which it is measured, and on what, unless said otherwise."""
+
+    shape: dict[str, int]
+    ways: tuple[str, ...]
+    dtype: str
+    sequences: int
+    length: int
+
+
+CASES = {
+    "small": Case(SMALL, BOTH, "float32", 2, 16),
+    "middle": Case(MIDDLE, BOTH, "float32", 8, 128),
+    "large": Case(LARGE, BOTH[:1], "bfloat16", 2, 64),
+}
 
 
 def generate(folder: Path, shape: dict[str, int]) -> None:
@@ -71,8 +98,8 @@ def generate(folder: Path, shape: dict[str, int]) -> None:
     config.save_pretrained(folder)
 
 
-def measure(model: str, dtype: str, sequences: int, length: int, *, streamed: bool) -> dict[str, Any]:
-    """Load, fingerprint, check and score a model in this process."""
+def measured(model: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Load, fingerprint, check and score a model in this process, the one way or the other."""
     import numpy as np
     import torch
 
@@ -81,14 +108,14 @@ def measure(model: str, dtype: str, sequences: int, length: int, *, streamed: bo
     from lpk.core.pruning.stack import LayerStack
     from lpk.core.registry import installed
 
-    spec, seconds, begin = ModelSpec(model, dtype), {}, time.perf_counter()
+    spec, seconds, begin = ModelSpec(model, given.dtype), {}, time.perf_counter()
 
     def lap(name: str) -> None:
         nonlocal begin
         now = time.perf_counter()
         seconds[name], begin = round(now - begin, 2), now
 
-    if streamed:
+    if given.way == "streamed":
         stream = spec.stream()
         lap("load and fingerprint")
         stack, weights = LayerStack(stream.model, stream), stream.fingerprint
@@ -98,15 +125,16 @@ def measure(model: str, dtype: str, sequences: int, length: int, *, streamed: bo
         lap("load and fingerprint")
         stack = LayerStack(dense)
     lap("check")
-    ids = np.random.default_rng(0).integers(3, 30_000, (sequences, length), dtype=np.int32)
-    calibration = Sequences("random", tuple(ids))
+    vocabulary, size = stack.model.config.vocab_size, (given.sequences, given.length)
+    calibration = Sequences("random", tuple(np.random.default_rng(0).integers(3, vocabulary, size, dtype=np.int32)))
     scorer = installed().find("scorer", "angular").create({})
     window = stack.streamed.window if stack.streamed else None
     before = (window.bytes_read, window.seconds_reading, window.seconds_waiting) if window else (0, 0.0, 0.0)
     with torch.inference_mode():
-        scores = scorer.score(stack, Together(calibration, sequences * length) if streamed else calibration)
+        scores = scorer.score(stack, Together(calibration, given.sequences * given.length) if window else calibration)
     lap("score")
-    found: dict[str, Any] = {"seconds": seconds, "peak_bytes": _peak(), "fingerprint": weights, "scores": scores.runs}
+    found: dict[str, Any] = {"seconds": seconds, "peak_bytes": peak_bytes()}
+    found |= {"fingerprint": weights, "scores": scores.runs}
     if window:
         read, reading, waiting = window.bytes_read, window.seconds_reading, window.seconds_waiting
         found["whole_run"] = _stream(read, reading, waiting)
@@ -120,11 +148,6 @@ def _stream(read: int, reading: float, waiting: float) -> dict[str, float]:
         "gigabytes_per_second": round(read / 1e9 / reading, 2),
         "share_hidden": round(1 - waiting / reading, 2),
     }
-
-
-def _peak() -> int:
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
 
 
 @contextmanager
@@ -149,74 +172,75 @@ def limited(size: int | None) -> Iterator[tuple[str, Any, Any]]:
         group.rmdir()
 
 
-def in_a_process(model: Path, way: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def in_a_process(model: Path, way: str, given: argparse.Namespace) -> dict[str, Any]:
     """Measure one way in a process of its own."""
     for file in model.glob("*.safetensors"):
         descriptor = os.open(file, os.O_RDONLY)
         os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
-    command = [sys.executable, __file__, "--way", way, "--model", str(model), "--dtype", arguments.dtype]
-    command += ["--sequences", str(arguments.sequences), "--length", str(arguments.length)]
-    with limited(arguments.limit) as (kind, first, told):
+    command = [sys.executable, __file__, "--way", way, "--model", str(model), "--dtype", given.dtype]
+    for name in ("threads", "sequences", "length"):
+        command += [f"--{name}", str(getattr(given, name))]
+    with limited(given.limit) as (kind, first, told):
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, preexec_fn=first, check=True)
-        return {**json.loads(done.stdout.splitlines()[-1]), "limit": {"kind": kind, "bytes": arguments.limit, **told()}}
-
-
-def table(found: dict[str, dict[str, Any]]) -> str:
-    """The figures as a person reads them."""
-    lines = [f"{'':14}{'peak MB':>10}{'load s':>9}{'check s':>9}{'score s':>9}{'GB/s':>7}{'hidden':>8}"]
-    for way, one in found.items():
-        seconds, scoring = one["seconds"], one.get("scoring")
-        row = f"{way:14}{one['peak_bytes'] / 1e6:>10,.0f}" + "".join(f"{value:>9.1f}" for value in seconds.values())
-        row += f"{scoring['gigabytes_per_second']:>7.2f}{scoring['share_hidden']:>8.0%}" if scoring else ""
-        lines.append(row)
-    return "\n".join(lines)
+        return {**json.loads(done.stdout.splitlines()[-1]), "limit": {"kind": kind, "bytes": given.limit, **told()}}
 
 
 def main() -> None:
-    """Generate, measure, compare, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true", help="the shape of an 8 B model, streamed only")
+    """Measure every way of a shape in processes of their own; in such a one, measure it."""
+    import torch
+
+    parser = arguments(__doc__ or "")
+    parser.add_argument(
+        "--shape", choices=list(CASES), default="middle", help="large: streamed only; small: a quick look"
+    )
     parser.add_argument("--limit", type=parse_bytes, help="memory that each process may take, e.g. 6GB")
-    parser.add_argument("--dtype", help="precision of the run  [default: float32; bfloat16 if --large]")
-    parser.add_argument("--sequences", type=int, help="[default: 8; 2 if --large]")
-    parser.add_argument("--length", type=int, help="[default: 128; 64 if --large]")
-    parser.add_argument("--folder", type=Path, help="where the model is made, and removed  [default: a temporary one]")
-    parser.add_argument("--out", type=Path, help="write the figures here, as JSON")
+    parser.add_argument("--dtype", help="precision of the run, if not the shape's own: bfloat16 of large, else float32")
+    parser.add_argument("--sequences", type=int, help="if not the shape's own: 2, of middle 8")
+    parser.add_argument("--length", type=int, help="if not the shape's own: 128, of large 64, of small 16")
+    parser.add_argument(
+        "--folder", type=Path, help="where the model is made, and removed, if not among temporary files"
+    )
     parser.add_argument("--model", help=argparse.SUPPRESS)
-    parser.add_argument("--way", choices=["streamed", "in memory"], help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    large = arguments.large
-    arguments.dtype = arguments.dtype or ("bfloat16" if large else "float32")
-    arguments.sequences = arguments.sequences or (2 if large else 8)
-    arguments.length = arguments.length or (64 if large else 128)
-    if arguments.way:
-        streamed = arguments.way == "streamed"
-        print(
-            json.dumps(
-                measure(arguments.model, arguments.dtype, arguments.sequences, arguments.length, streamed=streamed)
-            )
-        )
-        return
-    shape = LARGE if large else MIDDLE
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+    parser.add_argument("--way", choices=BOTH, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    case = CASES[given.shape]
+    for name in ("dtype", "sequences", "length"):
+        setattr(given, name, getattr(given, name) or getattr(case, name))
+    if given.way:
+        print(json.dumps(measured(given.model, given)))
+    else:
+        show(case, given, compared(case, given))
+
+
+def compared(case: Case, given: argparse.Namespace) -> dict[str, Any]:
+    """Generate the model and measure it in each way; both must say the same."""
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         model = Path(folder) / "model"
-        generate(model, shape)
-        size = sum(file.stat().st_size for file in model.glob("*.safetensors"))
-        print(
-            f"{size / 1e9:.1f} GB in {len(list(model.glob('*.safetensors')))} files, {shape['num_hidden_layers']} layers"
-        )
-        ways = ["streamed"] if large else ["streamed", "in memory"]
-        found = {way: in_a_process(model, way, arguments) for way in ways}
+        generate(model, case.shape)
+        files = list(model.glob("*.safetensors"))
+        size = sum(file.stat().st_size for file in files)
+        print(f"{size / 1e9:.1f} GB in {len(files)} files")
+        ways = {way: in_a_process(model, way, given) for way in case.ways}
     for key in ("fingerprint", "scores"):
-        assert len({json.dumps(one[key]) for one in found.values()}) == 1, f"{key} differ"
-    print(table(found))
-    record = {"bytes": size, "shape": shape, "dtype": arguments.dtype, "sequences": arguments.sequences}
-    record |= {"length": arguments.length, "ways": {way: {**one, "scores": None} for way, one in found.items()}}
-    print(json.dumps(record))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        assert len({json.dumps(one.pop(key)) for one in ways.values()}) == 1, f"{key} differ"
+    settings = {"dtype": given.dtype, "sequences": given.sequences, "length": given.length}
+    return {"bytes": size, "shape": case.shape, **settings, "ways": ways}
+
+
+def show(case: Case, given: argparse.Namespace, figures: dict[str, Any]) -> None:
+    """One row for each way."""
+    rows: list[list[Any]] = []
+    for way, one in figures["ways"].items():
+        scoring = one.get("scoring")
+        stream = [scoring["gigabytes_per_second"], f"{scoring['share_hidden']:.0%}"] if scoring else ["", ""]
+        rows.append([way, f"{one['peak_bytes'] / 1e6:,.0f}", *one["seconds"].values(), *stream])
+    columns = ["", "peak MB", "load and fingerprint s", "check s", "score s", "GB/s", "of reading hidden"]
+    size = f"{figures['bytes'] / 1e9:.1f} GB, {case.shape['num_hidden_layers']} layers"
+    title = f"{size}, {given.dtype}, {given.sequences} x {given.length} tokens, {given.threads} thread(s)"
+    report(figures, title, columns, rows, given.out)
 
 
 if __name__ == "__main__":

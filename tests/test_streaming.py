@@ -352,8 +352,8 @@ def test_four_times_the_layers_take_the_same_memory(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_sixteen_gigabytes_are_scored_in_six(tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "streaming.py"
-    command = [sys.executable, script, "--large", "--limit", "6GB", "--folder", tmp_path, "--out", tmp_path / "found"]
-    subprocess.run(command, check=True)
+    command = [sys.executable, script, "--shape", "large", "--limit", "6GB"]
+    subprocess.run([*command, "--folder", tmp_path, "--out", tmp_path / "found"], check=True)
     found = json.loads((tmp_path / "found").read_text())
     assert found["bytes"] > 16e9
     assert found["ways"]["streamed"]["limit"]["bytes"] == 6_000_000_000
