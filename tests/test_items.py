@@ -19,6 +19,7 @@ from lpk.core.pruning.likelihood import log_likelihoods
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.parts import bound
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed
 
@@ -235,6 +236,28 @@ def test_a_mixture_is_the_weighted_sum_of_its_parts_measured_in_one_pass(
     assert spent == 2 * (28 + 30)  # the mask, and the dense model for KL; the parts themselves were remembered
     assert memo.cost().layer_forwards == spent
     assert math.isfinite(loss)
+
+
+def test_parts_of_a_mixture_have_options_of_their_own(model: LayerStack, tokenizer: Any, tmp_path: Path) -> None:
+    mask = LayerMask(30, (13, 14))
+    items = Corpus.read("arc-easy").draw(tokenizer, 2, 96, 0, "questions")
+    parts = {"perplexity": made("perplexity"), "task-margin": made("task-margin", wrong="sum", per="answer")}
+    asked = {"perplexity": 1, "task-margin": {"weight": 0.5, "wrong": "sum", "per": "answer"}}
+    mixture = made("mixture", of=json.dumps(asked))
+    assert mixture.options.model_dump(mode="json")["of"] == asked
+    found = bound(mixture, installed())
+    assert [about["options"] for about, _ in found] == [part.options.model_dump() for part in parts.values()]
+    memo = Memo(tmp_path / "memo")
+    (loss,) = Evaluator(
+        model, mixture, items, memo, "mixture", beside=dict(zip(parts, (p for _, p in found), strict=True))
+    ).losses([mask])
+    assert loss == pytest.approx(loss.parts[0] + 0.5 * loss.parts[1])
+    (margin,) = Evaluator(model, parts["task-margin"], items, Memo(tmp_path / "alone"), "alone").losses([mask])
+    assert loss.parts[1] == pytest.approx(float(margin))
+    with pytest.raises(UsageError, match="weights above 0"):
+        made("mixture", of={"perplexity": {"weight": 0}})
+    with pytest.raises(UsageError, match=r"task-margin.*most"):
+        bound(made("mixture", of={"task-margin": {"weight": 1, "wrong": "most"}}), installed())
 
 
 def test_gradients_on_a_question_are_those_of_its_right_answer(

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -296,8 +297,8 @@ class Objective(Plugin[OptionsT]):
     #: What it can be measured on: any sequences (of a question, the one with the right answer); answers that follow a
     #: prompt; or questions, a batch of which holds the options of one.
     items: Literal["sequences", "answers", "questions"] = "sequences"
-    #: The names of other objectives that it is made of; :meth:`bind` gives them to it.
-    made_of: tuple[str, ...] = ()
+    #: The names of other objectives that it is made of, and their options; :meth:`bind` gives them to it.
+    made_of: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def bind(self, parts: Sequence[Objective[Any]]) -> None:
         """Take the objectives that :attr:`made_of` names, before anything else is asked."""
@@ -305,6 +306,11 @@ class Objective(Plugin[OptionsT]):
     @abstractmethod
     def loss(self, outputs: Outputs, dense: Outputs | None) -> Tensor:
         """One loss for each item of the batch: (sequences,), of a question (1,). ``dense`` is given when ``needs_dense``."""
+
+    def item_loss(self, outputs: Outputs, dense: Outputs | None) -> Tensor:
+        """The same of a question as of one item: where ``loss`` gives each option's, the right one's."""
+        losses, question = self.loss(outputs, dense), outputs.batch.question
+        return losses if question is None or len(losses) == 1 else losses[question.gold :][:1]
 
     def weights(self, batch: Batch) -> Tensor:
         """What each item counts for in the mean: a sequence its predicted tokens, a question 1, unless overridden."""

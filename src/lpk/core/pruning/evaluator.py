@@ -220,7 +220,7 @@ class Evaluator:
 
     def _loss(self, objective: Objective[Any], outputs: Outputs, dense: Outputs | None, where: str) -> float:
         with blaming(f"objective {objective.name}"):
-            loss = float(objective.loss(outputs, dense).squeeze(0))
+            loss = float(objective.item_loss(outputs, dense).squeeze(0))
         if not math.isfinite(loss):
             hint = "" if self.stack.model.dtype.itemsize > 2 else "; numbers may overflow, try --dtype float32"
             raise PluginError(f"objective {objective.name} gave {loss} without layers {where}{hint}")

@@ -77,9 +77,9 @@ def bound(objective: Objective[Any], registry: Registry) -> tuple[tuple[dict[str
         LpkError: one is unknown, or made of others itself.
     """
     found = []
-    for name in objective.made_of:
+    for name, options in objective.made_of.items():
         entry = registry.find("objective", name)
-        part: Any = entry.create({})
+        part: Any = entry.create(options)
         if part.made_of:
             raise UsageError(f"objective {objective.name!r} cannot be made of {name!r}, which is made of others")
         found.append((described(entry, part), part))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lpk import hookimpl
 from lpk.core.contracts import Batch, Component, Objective, Options, Outputs
@@ -21,9 +21,19 @@ if TYPE_CHECKING:
 _KINDS = ("sequences", "answers", "questions")
 
 
+class Part(BaseModel):
+    """What an objective counts for, and beside it the objective's own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    weight: float
+
+
 class MixtureOptions(Options):
-    of: dict[str, float] = Field(
-        {"perplexity": 1.0, "kl": 1.0}, description="objectives and what each counts for: perplexity=1,kl=0.5"
+    of: dict[str, float | Part] = Field(
+        {"perplexity": 1.0, "kl": 1.0},
+        description="objectives and what each counts for: perplexity=1,kl=0.5; with options of theirs as JSON: "
+        '{"task-margin": {"weight": 1, "wrong": "sum"}, "perplexity": 1}',
     )
 
     @field_validator("of", mode="before")
@@ -37,16 +47,22 @@ class MixtureOptions(Options):
 
     @field_validator("of")
     @classmethod
-    def _positive(cls, value: dict[str, float]) -> dict[str, float]:
-        if not value or min(value.values()) <= 0:
+    def _positive(cls, value: dict[str, float | Part]) -> dict[str, float | Part]:
+        if not value or min(map(_weight, value.values())) <= 0:
             raise ValueError("wanted objectives with weights above 0, such as perplexity=1,kl=0.5")
         return value
+
+
+def _weight(part: float | Part) -> float:
+    return part.weight if isinstance(part, Part) else part
 
 
 class Mixture(Objective[MixtureOptions]):
     def __init__(self, options: MixtureOptions) -> None:
         super().__init__(options)
-        self.made_of = tuple(options.of)
+        self.made_of = {
+            name: (part.model_extra or {}) if isinstance(part, Part) else {} for name, part in options.of.items()
+        }
         self._parts: tuple[Objective[Any], ...] = ()
 
     def bind(self, parts: Sequence[Objective[Any]]) -> None:
@@ -55,14 +71,9 @@ class Mixture(Objective[MixtureOptions]):
         self.items = max((part.items for part in parts), key=_KINDS.index)
 
     def loss(self, outputs: Outputs, dense: Outputs | None) -> Tensor:
-        batch = outputs.batch
-        losses = [part.loss(outputs, dense if part.needs_dense else None) for part in self._parts]
-        weighted = zip(self.options.of.values(), losses, strict=True)
-        # Of a question, an objective of sequences gives a loss for each option: the right one's counts.
-        return sum(
-            weight * (loss if batch.question is None or len(loss) == 1 else loss[batch.question.gold :][:1])
-            for weight, loss in weighted
-        )  # type: ignore[return-value]
+        losses = [part.item_loss(outputs, dense if part.needs_dense else None) for part in self._parts]
+        weighted = zip(map(_weight, self.options.of.values()), losses, strict=True)
+        return sum(weight * loss for weight, loss in weighted)  # type: ignore[return-value]
 
     def weights(self, batch: Batch) -> Tensor:
         return self._parts[0].weights(batch) if batch.question is None else batch.lengths.new_ones(1)
