@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import os
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -24,7 +25,7 @@ from lpk.core.study.report.page import render
 from lpk.core.study.report.tables import tables
 from lpk.core.study.report.words import no_difference, summary
 from lpk.core.study.statistics import analyse, outcomes
-from lpk.core.study.tables import Cell, Measure, Trial
+from lpk.core.study.tables import Cell, Measure, Trial, write_csv, write_parquet
 
 FIGURES = ("masks", "ranks", "spread", "overlap", "cost", "variance")
 HOSTILE = "<script>alert('no')</script>"
@@ -144,6 +145,27 @@ def test_the_same_tables_give_the_same_bytes(folder, tmp_path) -> None:
     for file in sorted(folder.rglob("*")):
         if file.is_file():
             assert (tmp_path / file.relative_to(folder)).read_bytes() == file.read_bytes(), file.name
+
+
+def test_every_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch) -> None:
+    """What is renamed keeps its inode: that of every file was flushed under another name."""
+    flushed: dict[int, bool] = {}
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        inode = os.fstat(descriptor).st_ino
+        flushed[inode] = any(file.stat().st_ino == inode for file in tmp_path.rglob("[!.]*"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    cells, measures, trials = made_up_study.tables(budgets=(5,))
+    report.write(tmp_path, made_up_study.STUDY, cells, measures, trials)
+    write_csv(tmp_path / "trials.csv", trials, Trial)
+    write_parquet(tmp_path / "trials.parquet", trials, Trial)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) == 4 * len(FIGURES) + 4
+    for file in files:
+        assert flushed.get(file.stat().st_ino) is False, file.name
 
 
 def test_it_loads_nothing_and_is_well_formed(page) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lpk.core.errors import EnvironmentMissing
-from lpk.core.files import room
+from lpk.core.files import room, write_bytes
 from lpk.core.study.figures import COLOURS, MARKERS, PARTS, overlap_bars, styles, variance_parts
 from lpk.core.study.statistics import Found
 
@@ -33,7 +34,7 @@ _STYLE: Any = {
 
 
 def draw(folder: Path, figures: dict[str, Found], searchers: Sequence[str]) -> None:
-    """Write ``NAME.svg`` and ``NAME.png`` for each figure; the same data gives the same bytes.
+    """Write ``NAME.svg`` and ``NAME.png`` for each figure, whole or not at all; the same data gives the same bytes.
 
     Raises:
         EnvironmentMissing: matplotlib is not installed.
@@ -48,12 +49,14 @@ def draw(folder: Path, figures: dict[str, Found], searchers: Sequence[str]) -> N
     with room(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        with mpl.rc_context(_STYLE), room(folder):
+        with mpl.rc_context(_STYLE):
             drawn = Figure(layout="constrained")
             FigureCanvasAgg(drawn)
             _DRAW[name](drawn, figure["panels"], styles(searchers))
-            drawn.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
-            drawn.savefig(folder / f"{name}.png", dpi=200, metadata={"Software": None})
+            for ending, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+                whole = io.BytesIO()
+                drawn.savefig(whole, format=ending, dpi=200, metadata=metadata)
+                write_bytes(folder / f"{name}.{ending}", whole.getvalue())
 
 
 def _grid(figure: Any, panels: int, height: float, width: float = 2.4, across: int = 4) -> list[Any]:
