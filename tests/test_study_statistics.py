@@ -304,23 +304,36 @@ def test_table_3_and_its_front() -> None:
     assert row["rho"] == pytest.approx(stats.spearmanr(SECONDS, [-high for high in accuracy]).statistic)
 
 
-def test_regret_knows_the_trials() -> None:
-    cells = [cell("one-shot", loss=2.0), cell("greedy", loss=1.5), cell("beam", loss=1.5), cell("ga", loss=2.5)]
-    name = ("m", "kl", "greedy", 2, 0)
+def test_regret_is_of_losses_that_searches_looked_at() -> None:
+    """Returned masks measured in float32 lose 0.01 less than the same masks searched in bfloat16: that is no regret."""
+    searched = {"one-shot": 2.0, "greedy": 1.5, "beam": 1.25, "ga": 2.5}
+    cells = [cell(searcher, loss=loss - 0.01) for searcher, loss in searched.items()]
     trials = [
-        Trial(*name, 0, (5, 6), 8, 1.25, False),
-        Trial(*name, 1, (5, 7), 4, 1.0, False),  # half the sequences
-        Trial(*name, 2, (5, 8), 8, 1.0, True),  # stopped
-        Trial(*name, 3, (5,), 8, 0.5, False),  # another budget
+        Trial("m", "kl", searcher, 2, 0, 0, (5, 6 + place), 8, loss, False)
+        for place, (searcher, loss) in enumerate(searched.items())
+    ]
+    name = ("m", "kl", "greedy", 2, 0)
+    trials += [
+        Trial(*name, 1, (5, 10), 8, 1.75, False),  # no better
+        Trial(*name, 2, (5, 7), 4, 1.0, False),  # half the sequences
+        Trial(*name, 3, (5, 8), 8, 1.0, True),  # stopped
+        Trial(*name, 4, (5,), 8, 0.5, False),  # another budget
     ]
     every = study.outcomes(cells, [])
-    assert {row["searcher"]: row["regret"] for row in study.regret(every, trials)} == {
+    found = study.regret(every, trials)
+    assert {row["searcher"]: row["regret"] for row in found} == {
         "one-shot": 0.75,
         "greedy": 0.25,
-        "beam": 0.25,
+        "beam": 0,
         "ga": 1.25,
     }
-    assert study.regret(every, trials)[0]["best_removed"] == [5, 6]
+    assert {tuple(row["best_removed"]) for row in found} == {(5, 8)}
+    assert study.regret(every, []) == []
+
+
+def test_a_search_against_one_shot() -> None:
+    cells = [cell("one-shot", loss=2.0), cell("greedy", loss=1.5), cell("beam", loss=1.5), cell("ga", loss=2.5)]
+    every = study.outcomes(cells, [])
     found = {row["searcher"]: (row["better"], row["same"], row["worse"]) for row in study.against_baseline(every)}
     assert found == {"beam": (1, 0, 0), "greedy": (1, 0, 0), "ga": (0, 0, 1)}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from lpk.core.study import inference
 from lpk.core.study.statistics.outcomes import NAMES, Found, Outcome, by, draw, groups, key, mean, setting
@@ -68,27 +67,34 @@ def _beats(one: Found, other: Found) -> bool:
 
 
 def regret(every: Sequence[Outcome], trials: Sequence[Trial]) -> list[Found]:
-    """Each cell's loss above the best mask of its budget that any search saw on that objective and draw."""
-    best: dict[tuple[Any, ...], list[tuple[float, tuple[int, ...]]]] = {}
-    for outcome in every:
-        if outcome.loss is not None:
-            best.setdefault(draw(outcome.cell), []).append((outcome.loss, outcome.cell.removed))
+    """How far each search's best mask lies above the best of its budget that any search saw on that objective and draw.
+
+    Both losses are those that searches looked at: a cell's calibration loss may be measured in another precision.
+    """
     whole = {name: max(trial.sequences for trial in own) for name, own in by(trials, draw).items()}
-    for trial in trials:
-        full = trial.sequences == whole[draw(trial)] and not trial.stopped and len(trial.removed) == trial.budget
-        if full and math.isfinite(trial.loss):
-            best.setdefault(draw(trial), []).append((trial.loss, trial.removed))
+    full = [
+        trial
+        for trial in trials
+        if trial.sequences == whole[draw(trial)]
+        and not trial.stopped
+        and len(trial.removed) == trial.budget
+        and math.isfinite(trial.loss)
+    ]
+    best, own_best = (
+        {name: min((trial.loss, trial.removed) for trial in own) for name, own in by(full, of).items()}
+        for of in (draw, key)
+    )
     rows: list[Found] = []
     for outcome in every:
-        if (loss := outcome.loss) is not None:
-            lowest, mask = min(best[draw(outcome.cell)])
+        if own := own_best.get(key(outcome.cell)):
+            lowest, mask = best[draw(outcome.cell)]
             rows.append(
                 {
                     **dict(zip(NAMES, key(outcome.cell), strict=True)),
-                    "calibration_loss": loss,
+                    "loss": own[0],
                     "best": lowest,
                     "best_removed": list(mask),
-                    "regret": loss - lowest,
+                    "regret": own[0] - lowest,
                 }
             )
     return rows
