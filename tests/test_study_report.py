@@ -256,6 +256,7 @@ def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
             lambda row: row.seed == 0,
             {
                 MASKS: "in 0 of 4 groups of model and budget. They are too few or too alike",  # 4 x 2 / 2^7 is 0.06
+                BASELINE: "The draws are too few for any difference to be significant",  # 6 x 2 / 2^4 is 0.75
                 VARIANCE: "The objective explains more than the searcher in 4 of 4 outcomes; the draw does not vary.",
             },
             id="one draw",

@@ -127,6 +127,57 @@ def test_exact_p_counts_every_order(pairs) -> None:
     assert (inference.smallest_p(x, y) or 0) <= (inference.spearman_p(x, y) or 0) + 1e-12
 
 
+def test_no_p_is_below_the_smallest_that_there_could_be() -> None:
+    """The strongest agreement that ties allow, in orders that are equally strong: each p counts its own sample of orders."""
+    x = [0] * 5 + [1] * 5
+    for zeros in combinations(range(5), 2):
+        y = [float(place not in zeros) for place in range(10)]
+        assert (inference.smallest_p(x, y) or 1) <= (inference.spearman_p(x, y) or 0)
+
+
+def test_the_masks_of_many_searchers_have_no_p_below_the_smallest() -> None:
+    """9 searchers on 2 draws have 2^18 orders of the labels: they are sampled, and none is as extreme as the observed one."""
+    masks = {"kl": (1, 2), "perplexity": (3, 4)}
+    cells = [
+        cell(f"s{s}", o, seed=seed, removed=mask) for s in range(9) for seed in (0, 1) for o, mask in masks.items()
+    ]
+    (row,) = study.overlap(study.outcomes(cells, []), lambda one: 10)
+    assert row["smallest_p"] == row["p"] == 1 / 10_000
+
+
+def test_searchers_that_found_one_mask_are_one_piece_of_evidence() -> None:
+    """Each answer found by two more searchers: neither rho nor how sure it is changes; on one of two draws alike is another."""
+    generator = random.Random(2)
+    cells, measures = [], []
+    for place, searcher in enumerate(SEARCHERS):
+        values = {seed: (generator.gauss(20, 3), generator.gauss(0.5, 0.1)) for seed in (0, 1)}
+        for copy in ("", "-too", "-again"):
+            for seed, (perplexity, accuracy) in values.items():
+                cells.append(cell(searcher + copy, seed=seed, removed=(place + 1, place + 2 + seed)))
+                measures.append(measure(cells[-1], "wikitext", "perplexity", perplexity))
+                measures.append(measure(cells[-1], "piqa", "accuracy", accuracy))
+    alone = [row for row in cells if row.searcher in SEARCHERS]
+    (row,) = study.rank_agreement(study.outcomes(cells, measures))
+    (once,) = study.rank_agreement(study.outcomes(alone, [one for one in measures if one.searcher in SEARCHERS]))
+    assert (row.pop("n"), once.pop("n"), row["different_masks"]) == (21, 7, 7)
+    points = {point["searcher"]: point for point in row.pop("points")}
+    for point in once.pop("points"):
+        for copy in ("", "-too", "-again"):
+            assert points[point["searcher"] + copy] == {**point, "searcher": point["searcher"] + copy}
+    assert row == once
+
+
+def test_budgets_of_a_draw_are_one_unit_of_the_sign_test() -> None:
+    """Better on the whole in 5 of 6 draws, of 12 cells: 7 of 64 outcomes are as extreme either way."""
+    cells = [cell("one-shot", budget=budget, seed=seed, loss=2.0) for budget in (2, 3) for seed in range(6)]
+    cells += [cell("greedy", budget=2, seed=seed, loss=2.1) for seed in range(6)]
+    cells += [cell("greedy", budget=3, seed=seed, loss=1.5 if seed else 2.0) for seed in range(6)]
+    (row,) = study.against_baseline(study.outcomes(cells, []))
+    assert [row[name] for name in ("n", "better", "same", "worse")] == [12, 5, 1, 6]
+    assert [row[name] for name in ("draws", "won", "lost")] == [6, 5, 1]
+    assert (row["p"], row["smallest_p"]) == (2 * 7 / 64, 2 / 64)
+
+
 def test_sampled_p_is_near_students() -> None:
     generator = np.random.default_rng(3)
     x = generator.normal(size=30)

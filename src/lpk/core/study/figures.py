@@ -33,7 +33,7 @@ def describe(found: Found, every: Sequence[Outcome], searchers: Sequence[str]) -
         "masks": {"title": "Removed layers", "panels": _masks(every, searchers)},
         "ranks": {
             "title": "Perplexity rank against accuracy rank",
-            "panels": [row for row in found["rank_agreement"] if row["n"] >= 2],
+            "panels": [row for row in found["rank_agreement"] if row["different_masks"] >= 2],
         },
         "spread": {"title": "Spread over searchers and draws", "panels": _spread(found["spread"])},
         "overlap": {"title": "Overlap of masks", "panels": [row for row in found["overlap"] if _overlaps(row)]},

@@ -17,12 +17,23 @@ from typing import Any
 ALPHA = 0.05
 #: Resamples where not all can be counted; the smallest p is then 1 / 10,000.
 RESAMPLES = 9_999
+SMALLEST_P = 1 / (RESAMPLES + 1)
 #: Samples of a percentile bootstrap.
 BOOTSTRAPS = 1_999
 #: Up to here all permutations are counted: 8! is 40,320.
 EXACT = 50_000
 #: What two equal statistics may differ by after rounding.
 TINY = 1e-9
+
+
+def correlation(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+    """Spearman's rho with its interval, its p, and the smallest p that there could have been."""
+    return {
+        "rho": spearman(x, y),
+        "interval": spearman_interval(x, y),
+        "p": spearman_p(x, y),
+        "smallest_p": smallest_p(x, y),
+    }
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
@@ -65,9 +76,12 @@ def spearman_interval(x: Sequence[float], y: Sequence[float], level: float = 0.9
 
 
 def smallest_p(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """The p that the strongest agreement these ties allow would have: where it is above 0.05, n is too small."""
-    ends = [spearman_p(sorted(x), order) for order in (sorted(y), sorted(y, reverse=True))]
-    return min((p for p in ends if p is not None), default=None)
+    """The p that the strongest agreement these ties allow would have: where it is above 0.05, n is too small.
+
+    Never above the p of these pairs, which random orders may put a little lower.
+    """
+    pairs = [(x, y), (sorted(x), sorted(y)), (sorted(x), sorted(y, reverse=True))]
+    return min((p for one, other in pairs if (p := spearman_p(one, other)) is not None), default=None)
 
 
 def interval(values: Any, level: float = 0.95) -> tuple[float, float] | None:

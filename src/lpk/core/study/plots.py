@@ -111,8 +111,9 @@ def _draw_ranks(figure: Any, panels: Sequence[Found], style: dict[str, tuple[int
         for point in panel["points"]:
             _mark(axes, point["perplexity_rank"], point["accuracy_rank"], style[point["searcher"]])
         axes.grid(True)
-        axes.set(xlim=(0.5, panel["n"] + 0.5), ylim=(0.5, panel["n"] + 0.5), aspect="equal")
-        axes.set(xticks=range(1, panel["n"] + 1), yticks=range(1, panel["n"] + 1))
+        most = panel["different_masks"]
+        axes.set(xlim=(0.5, most + 0.5), ylim=(0.5, most + 0.5), aspect="equal")
+        axes.set(xticks=range(1, most + 1), yticks=range(1, most + 1))
         axes.invert_yaxis()
         axes.invert_xaxis()
         _title(axes, panel)

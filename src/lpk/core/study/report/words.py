@@ -114,7 +114,7 @@ def _say_ranks(found: Found, every: Sequence[Outcome]) -> Found:
         lead += " This shows neither that the ranks agree nor that they do not."
     lines = [
         f"{word}: {short(row['rho'])}{_between(row['interval'])}, {row['model']}, {row['budget']} removed for "
-        f"{row['objective']}; n = {row['n']} ({row['different_masks']} different), {_test(row)}."
+        f"{row['objective']}; n = {row['different_masks']} different masks of {row['n']} searchers, {_test(row)}."
         for word, row in ends.items()
     ]
     return _answer(question, lead, lines, rows)
@@ -155,6 +155,8 @@ def _say_cost(found: Found, every: Sequence[Outcome]) -> Found:
         f"Rho between layer-forwards and loss: {_span([row['rho'] for row in rows])}; negative: dearer searches find less loss.",
     ]
     lead = f"Cost and loss are significantly correlated over searchers in {_count(rows)} settings."
+    if _powerless(rows):
+        lead += " The searchers are too few for any to be significant after correction."
     return _answer(question, lead, [line for line in lines if line], rows)
 
 
@@ -176,11 +178,14 @@ def _say_baseline(found: Found, every: Sequence[Outcome]) -> Found:
         why = "no other searcher has a loss where it has one" if there else f"no finished cell is of {BASELINE}"
         return _nothing(question, _same(every, "searcher") or why)
     lines = [
-        f"{row['searcher']}: better in {row['better']}, the same in {row['same']}, worse in {row['worse']} of {row['n']}; {_test(row)}."
+        f"{row['searcher']}: better in {row['better']}, the same in {row['same']}, worse in {row['worse']} of {row['n']} cells; "
+        f"over budgets better on {row['won']} and worse on {row['lost']} of {row['draws']} draws, {_test(row)}."
         for row in rows
     ]
     worse, of = sum(row["worse"] for row in rows), sum(row["n"] for row in rows)
     lead = f"In {worse} of {of} cells a search ends with more calibration loss than {BASELINE}."
+    if _powerless(rows):
+        lead += " The draws are too few for any difference to be significant after correction."
     return _answer(question, lead, lines, rows)
 
 
@@ -212,8 +217,8 @@ def _unmeasured(every: Sequence[Outcome], outcome: str) -> str:
 
 def _powerless(rows: Sequence[Found]) -> bool:
     """Whether Holm's correction leaves no test of these significant, however strong the effect."""
-    smallest: float = min(row["smallest_p"] for row in rows)
-    return smallest * len(rows) >= ALPHA
+    smallest = [row["smallest_p"] for row in rows if row["p"] is not None]
+    return bool(smallest) and min(smallest) * len(smallest) >= ALPHA
 
 
 def _count(tests: Sequence[Found]) -> str:

@@ -35,8 +35,7 @@ def cost(every: Sequence[Outcome]) -> list[Found]:
                 "budget": budget,
                 "objective": objective,
                 "n": len(known),
-                "rho": inference.spearman(x, y),
-                "p": inference.spearman_p(x, y),
+                **inference.correlation(x, y),
                 "searchers": searchers,
             }
         )
@@ -101,19 +100,42 @@ def regret(every: Sequence[Outcome], trials: Sequence[Trial]) -> list[Found]:
 
 
 def against_baseline(every: Sequence[Outcome], baseline: str = BASELINE) -> list[Found]:
-    """Is a searcher ever worse than one-shot on its own loss? Wins, ties and losses over all cells, and a sign test."""
+    """Is a searcher ever worse than one-shot on its own loss? Wins, ties and losses over all cells, and a sign test.
+
+    Cells of one draw share its data and are no independent evidence: the test's units are models x objectives x draws, the
+    differences of one averaged over budgets (``won`` and ``lost``).
+    """
     losses = {(draw(outcome.cell), outcome.cell.searcher): outcome.loss for outcome in every}
     rows: list[Found] = []
     for (searcher,), own in groups(every, lambda cell: (cell.searcher,)):
         gaps = [
-            mine - theirs
+            (outcome.cell, mine - theirs)
             for outcome in own
             if (mine := outcome.loss) is not None and (theirs := losses.get((draw(outcome.cell), baseline))) is not None
         ]
         if searcher != baseline and gaps:
-            better = sum(gap < -SAME_LOSS for gap in gaps)
-            worse = sum(gap > SAME_LOSS for gap in gaps)
-            found = {"searcher": searcher, "baseline": baseline, "n": len(gaps), "better": better, "worse": worse}
-            rows.append({**found, "same": len(gaps) - better - worse, "p": inference.sign_p(better, worse)})
+            better, worse = _signs([gap for _, gap in gaps])
+            units = by(gaps, lambda pair: (pair[0].model, pair[0].objective, pair[0].seed)).values()
+            won, lost = _signs([fmean(gap for _, gap in unit) for unit in units])
+            rows.append(
+                {
+                    "searcher": searcher,
+                    "baseline": baseline,
+                    "n": len(gaps),
+                    "better": better,
+                    "same": len(gaps) - better - worse,
+                    "worse": worse,
+                    "draws": len(units),
+                    "won": won,
+                    "lost": lost,
+                    "p": inference.sign_p(won, lost),
+                    "smallest_p": inference.sign_p(won + lost, 0),
+                }
+            )
     inference.correct(rows)
     return rows
+
+
+def _signs(gaps: Sequence[float]) -> tuple[int, int]:
+    """How many losses are lower, and how many higher."""
+    return sum(gap < -SAME_LOSS for gap in gaps), sum(gap > SAME_LOSS for gap in gaps)
