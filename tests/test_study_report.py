@@ -121,8 +121,8 @@ def test_each_figures_table_is_what_the_cells_say(folder) -> None:
     whole: dict[tuple[str, str], float] = Counter()
     for row in tables["variance"]:
         whole[row["model"], row["outcome"]] += float(row["share"])
-    assert len(whole) == 2 * 4
-    assert list(whole.values()) == pytest.approx([1] * 8)
+    assert len(whole) == 2 * 5
+    assert list(whole.values()) == pytest.approx([1] * 10)
 
 
 def test_a_mask_is_shown_under_everything_it_was_measured_by() -> None:
@@ -209,6 +209,27 @@ def test_other_numbers_give_other_words() -> None:
     assert "in 0 of 2 groups" in said["lead"]
 
 
+def test_shares_are_compared_less_what_noise_gives_them() -> None:
+    """Seven searchers explain more of pure noise than two objectives do; and what is said is also how sure that is."""
+    cells, measures, trials = made_up_study.tables(budgets=(5,))
+    found = analyse(cells, measures, trials)
+    row = next(row for row in found["decomposition"] if row["outcome"] == "masks")
+    known = {"objective": (0.05, 0.04), "searcher": (0.12, -0.01), "draw": (0.02, -0.02)}
+    for factor in row["factors"]:
+        factor["share"], factor["adjusted"] = known[factor["factor"]]
+        factor["interval"] = (factor["adjusted"] - 0.03, factor["adjusted"] + 0.03)
+    row["difference"] = {"value": 0.05, "interval": (0.01, 0.09)}
+    found["decomposition"] = [row]
+    said = summary(found, outcomes(cells, measures))[VARIANCE]
+    assert "The objective explains more than the searcher or the draw in 1 of 1 outcomes." in said["lead"]
+    assert "objective less searcher lies above 0 in 1 of 1 outcomes, below it in 0." in said["lead"]
+    (line,) = said["lines"]
+    assert line.startswith("made-up-a, masks: objective 4.0% [1.0%, 7.0%]")
+    assert "; objective less searcher 5.0% [1.0%, 9.0%]; n = 28." in line
+    shown = {table["title"]: table["rows"] for table in tables(found, measures, outcomes(cells, measures))}
+    assert [text for text, _ in shown["Objective less searcher"][0]][-2:] == ["5.0%", "[1.0%, 9.0%]"]
+
+
 MASKS, VARIANCE, RANKS, SPREAD, COST, BASELINE = range(6)
 SAME = "Nothing to compare: every finished cell has the same"
 
@@ -226,7 +247,7 @@ def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
             lambda row: row.objective == "perplexity",
             {
                 MASKS: f"{SAME} objective (perplexity).",
-                VARIANCE: "The searcher explains more than the draw in 4 of 4 outcomes; the objective does not vary.",
+                VARIANCE: "The searcher explains more than the draw in 3 of 6 outcomes; the objective does not vary.",
                 RANKS: "over 4 settings. This shows neither",
             },
             id="one objective",
@@ -234,7 +255,7 @@ def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
         pytest.param(
             lambda row: row.searcher == "greedy",
             {
-                VARIANCE: "The objective explains more than the draw in 4 of 4 outcomes; the searcher does not vary.",
+                VARIANCE: "The objective explains more than the draw in 6 of 6 outcomes; the searcher does not vary.",
                 **dict.fromkeys((MASKS, RANKS, SPREAD, COST, BASELINE), f"{SAME} searcher (greedy)."),
             },
             id="one searcher",
@@ -249,7 +270,9 @@ def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
         ),
         pytest.param(
             lambda row: (row.objective, row.searcher, row.seed) == ("perplexity", "greedy", 0),
-            {VARIANCE: "Nothing to compare: no model has three finished cells whose perplexity or accuracy differs."},
+            {
+                VARIANCE: "Nothing to compare: no model has three finished cells whose masks, perplexity or accuracy differ."
+            },
             id="two budgets",
         ),
         pytest.param(
@@ -257,7 +280,7 @@ def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
             {
                 MASKS: "in 0 of 4 groups of model and budget. They are too few or too alike",  # 4 x 2 / 2^7 is 0.06
                 BASELINE: "The draws are too few for any difference to be significant",  # 6 x 2 / 2^4 is 0.75
-                VARIANCE: "The objective explains more than the searcher in 4 of 4 outcomes; the draw does not vary.",
+                VARIANCE: "The objective explains more than the searcher in 6 of 6 outcomes; the draw does not vary.",
             },
             id="one draw",
         ),
@@ -270,15 +293,29 @@ def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
             lambda row: (row.model, row.budget, row.seed) == ("made-up-a", 5, 0) and row.searcher in ("beam", "greedy"),
             {
                 MASKS: "They are too few or too alike",
+                VARIANCE: "The interval of objective less searcher lies above 0 in",
                 RANKS: "over 2 settings. The searchers are too few or too alike for any to be significant",
                 BASELINE: "Nothing to compare: no finished cell is of one-shot.",
             },
             id="two searchers, neither one-shot",
         ),
         pytest.param(
+            lambda row: (row.objective, row.seed) == ("perplexity", 0) and row.searcher in ("beam", "greedy", "optuna"),
+            {VARIANCE: "Of objective, searcher and draw only the searcher varies"},
+            id="three searchers",
+        ),
+        pytest.param(
+            lambda row: (
+                (row.model, row.objective, row.budget, row.seed) == ("made-up-a", "perplexity", 5, 0)
+                and row.searcher in ("beam", "greedy", "optuna")
+            ),
+            {VARIANCE: "In 3 of 3 outcomes too few cells are left to tell a share from noise."},
+            id="a searcher for each cell",
+        ),
+        pytest.param(
             lambda row: getattr(row, "kind", "perplexity") == "perplexity",
             {
-                VARIANCE: "The objective explains more than the searcher or the draw in 2 of 2 outcomes.",
+                VARIANCE: "The objective explains more than the searcher or the draw in 4 of 4 outcomes.",
                 RANKS: "Nothing to compare: there is no accuracy that all cells of a model have",
             },
             id="no tasks",

@@ -143,8 +143,11 @@ def _tidy_spread(panel: Found) -> Iterator[Found]:
 
 
 def _tidy_variance(panel: Found) -> Iterator[Found]:
+    factors = {factor["factor"]: factor for factor in panel["factors"]}
     for part, share, _ in variance_parts(panel):
-        yield _names(panel) | {"part": part, "share": share}
+        own = factors.get(part, {"adjusted": None, "interval": None})
+        low, high = own["interval"] or (None, None)
+        yield _names(panel) | {"part": part, "share": share, "adjusted": own["adjusted"], "low": low, "high": high}
 
 
 _TIDY: dict[str, Callable[[Found], Iterator[Found]]] = {

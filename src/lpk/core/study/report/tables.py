@@ -27,6 +27,7 @@ def tables(found: Found, measures: Sequence[Measure], every: Sequence[Outcome]) 
         _spread(found),
         _overlap(found),
         _factors(found),
+        _differences(found),
         _interactions(found),
         _cost(found),
         _correlation("Does cost buy loss?", found["cost"], _number("n", "searchers", str)),
@@ -148,11 +149,23 @@ def _factors(found: Found) -> Table:
         _text("factor"),
         _number("levels", show=str),
         _number("share", show=percent),
-        _interval(percent),
         _number("budget_aside", "budget aside", percent),
         _number("chance", "by chance", percent),
         _number("adjusted", show=percent),
+        _interval(percent),
         *_TEST,
+    )
+
+
+def _differences(found: Found) -> Table:
+    return _table(
+        "Objective less searcher",
+        [{**row, **row["difference"]} for row in found["decomposition"] if row["difference"]],
+        _text("model"),
+        _text("outcome"),
+        _number("n", show=str),
+        _number("value", "difference of adjusted shares", percent),
+        _interval(percent),
     )
 
 
