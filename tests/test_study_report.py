@@ -105,6 +105,27 @@ def test_each_figures_table_is_what_the_cells_say(folder) -> None:
         assert row["front"] in ("0", "1")
     kept = {tuple(row.values())[:5] for row in tables["spread"]}
     assert len(tables["spread"]) == len(kept) * 2 == len(cells) * 2  # perplexity and accuracy, on two draws
+    statistics = json.loads((folder / "statistics.json").read_text())
+    for family, name in (("spread", "spread"), ("rank_agreement", "ranks")):
+        for known in statistics[family]:
+            of_row = [name for name in ("model", "budget", "objective", "outcome") if name in known]
+            own = [row for row in tables[name] if all(row[part] == str(known[part]) for part in of_row)]
+            assert own
+            for row in own:
+                if family == "spread":
+                    told = {
+                        f"{over}_{kind}": known[over][kind]
+                        for over in ("over_searchers", "over_draws")
+                        for kind in ("population", "sample")
+                    }
+                else:
+                    told = {
+                        "rho": known["rho"],
+                        "p": known["p"],
+                        "low": known["interval"][0],
+                        "high": known["interval"][1],
+                    }
+                assert {part: float(row[part]) for part in told} == told
     for row in tables["ranks"]:
         others = [float(r["accuracy"]) for r in tables["ranks"] if list(r.values())[:3] == list(row.values())[:3]]
         assert float(row["accuracy_rank"]) == 1 + sum(other > float(row["accuracy"]) for other in others)
@@ -356,7 +377,8 @@ def test_what_a_small_grid_cannot_say_is_said(keep, said) -> None:
     several = len({cell.seed for cell in cells}) > 1
     assert ("in some calibration draws" in text) == several
     assert "averaged over draws" not in _figures(text) or several
-    assert ("population variance over searchers" in _figures(text)) == ("\u03c3\u00b2 =" in _figures(text))
+    assert ("sample variance over searchers" in _figures(text)) == ("s\u00b2 =" in _figures(text))
+    assert ("over the draws of a searcher" in _figures(text)) == (">draws " in _figures(text))
     assert Page(page).open == []
 
 

@@ -69,6 +69,17 @@ def _spread(rows: Sequence[Found]) -> list[Found]:
     return panels
 
 
+def variance_notes(column: Found) -> list[str]:
+    """What stands below a column of the spread: the sample variances, which can be compared, over searchers and draws."""
+    parts = ("s\u00b2 = ", column["over_searchers"]), ("draws ", column["over_draws"])
+    return [f"{name}{_compact(found['sample'])}" for name, found in parts if found]
+
+
+def _compact(value: float) -> str:
+    """Two digits in little room, whatever the size."""
+    return f"{value:.2g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e\u2212")
+
+
 def _costs(rows: Sequence[Found]) -> list[Found]:
     """Settings of which at least two searchers have a cost and a loss."""
     known = [
@@ -136,10 +147,22 @@ def _tidy_overlap(panel: Found) -> Iterator[Found]:
         yield _names(panel) | {"differs": differs, "jaccard": jaccard}
 
 
+def _tidy_ranks(panel: Found) -> Iterator[Found]:
+    low, high = panel["interval"] or (None, None)
+    of_all = {name: panel[name] for name in ("different_masks", "rho", "p", "corrected")} | {"low": low, "high": high}
+    for point in panel["points"]:
+        yield _names(panel) | point | of_all
+
+
 def _tidy_spread(panel: Found) -> Iterator[Found]:
     for column in panel["columns"]:
+        variances = {
+            f"{over}_{kind}": column[over][kind] if column[over] else None
+            for over in ("over_searchers", "over_draws")
+            for kind in ("population", "sample")
+        }
         for point in column["points"]:
-            yield _names(column) | point
+            yield _names(column) | point | variances
 
 
 def _tidy_variance(panel: Found) -> Iterator[Found]:
@@ -152,7 +175,7 @@ def _tidy_variance(panel: Found) -> Iterator[Found]:
 
 _TIDY: dict[str, Callable[[Found], Iterator[Found]]] = {
     "masks": _tidy_masks,
-    "ranks": lambda panel: (_names(panel) | point for point in panel["points"]),
+    "ranks": _tidy_ranks,
     "spread": _tidy_spread,
     "overlap": _tidy_overlap,
     "cost": lambda panel: (_names(panel) | one for one in panel["searchers"]),

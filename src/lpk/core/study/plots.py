@@ -9,7 +9,7 @@ from typing import Any
 
 from lpk.core.errors import EnvironmentMissing
 from lpk.core.files import room, write_bytes
-from lpk.core.study.figures import COLOURS, MARKERS, PARTS, overlap_bars, styles, variance_parts
+from lpk.core.study.figures import COLOURS, MARKERS, PARTS, overlap_bars, styles, variance_notes, variance_parts
 from lpk.core.study.statistics import Found
 
 _STYLE: Any = {
@@ -133,7 +133,10 @@ def _draw_spread(figure: Any, panels: Sequence[Found], style: dict[str, tuple[in
             for point in column["points"]:
                 aside = (list(style).index(point["searcher"]) + 0.5) / len(style) * 0.5 - 0.25
                 _mark(axes, place + aside, point["value"], style[point["searcher"]])
-        labels = [f"{column['objective']}\n{column['budget']} removed\n{_sigma(column)}" for column in panel["columns"]]
+        labels = [
+            "\n".join([column["objective"], f"{column['budget']} removed", *variance_notes(column)])
+            for column in panel["columns"]
+        ]
         axes.set_xticks(range(len(labels)), labels)
         axes.grid(True, axis="y")
         axes.set(xlim=(-0.5, len(labels) - 0.5), title=panel["model"])
@@ -148,10 +151,6 @@ def _band(place: int, column: Found) -> Any:
 
     height = column["highest"] - column["lowest"]
     return Rectangle((place - 0.3, column["lowest"]), 0.6, height, color="#EEEEEE", linewidth=0, zorder=0)
-
-
-def _sigma(column: Found) -> str:
-    return f"σ² = {column['over_searchers']['population']:.2f}" if column["over_searchers"] else ""
 
 
 def _draw_overlap(figure: Any, panels: Sequence[Found], style: dict[str, tuple[int, int]]) -> None:
