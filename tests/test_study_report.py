@@ -377,7 +377,7 @@ def test_what_a_small_grid_cannot_say_is_said(keep, said) -> None:
     several = len({cell.seed for cell in cells}) > 1
     assert ("in some calibration draws" in text) == several
     assert "averaged over draws" not in _figures(text) or several
-    assert ("sample variance over searchers" in _figures(text)) == ("s\u00b2 =" in _figures(text))
+    assert ("sample variance over searchers" in _figures(text)) == (">s\u00b2 " in _figures(text))
     assert ("over the draws of a searcher" in _figures(text)) == (">draws " in _figures(text))
     assert Page(page).open == []
 
@@ -440,6 +440,15 @@ def test_nothing_done_is_a_page_too(tmp_path) -> None:
 )
 def test_numbers(value, digits, text) -> None:
     assert number(value, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.0123, "0.012"), (7.46, "7.5"), (199.7, "200"), (5_120.0, "5,100"), (1.17e17, "1.2e17")],
+)
+def test_a_variance_takes_little_room(value, text) -> None:
+    column = {"over_searchers": {"sample": value}, "over_draws": None}
+    assert figures.variance_notes(column) == [f"s\u00b2 {text}"]
 
 
 def test_axes() -> None:

@@ -71,13 +71,13 @@ def _spread(rows: Sequence[Found]) -> list[Found]:
 
 def variance_notes(column: Found) -> list[str]:
     """What stands below a column of the spread: the sample variances, which can be compared, over searchers and draws."""
-    parts = ("s\u00b2 = ", column["over_searchers"]), ("draws ", column["over_draws"])
-    return [f"{name}{_compact(found['sample'])}" for name, found in parts if found]
+    parts = ("s\u00b2", column["over_searchers"]), ("draws", column["over_draws"])
+    return [f"{name} {_compact(found['sample'])}" for name, found in parts if found]
 
 
 def _compact(value: float) -> str:
-    """Two digits in little room, whatever the size."""
-    return f"{value:.2g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e\u2212")
+    """Two digits in little room, whatever the size: 7.5, 5,100, 1.2e17."""
+    return f"{float(f'{value:.2g}'):,g}".replace("e+0", "e").replace("e+", "e")
 
 
 def _costs(rows: Sequence[Found]) -> list[Found]:
