@@ -343,18 +343,22 @@ def test_averages_and_regrets_are_those_of_the_study(folder: Path) -> None:
 
 
 def test_regret_is_above_the_best_whole_mask_that_was_measured_in_full(tmp_path: Path) -> None:
-    """A race that ended, fewer sequences or fewer layers say nothing of a mask's loss."""
-    key = ("m", "o", "greedy", 2, 0)
-    one = tables.Cell("m", 9, "o", "greedy", "", 2, 0, "done", "", (1, 2), 3.0, 1, 1, 1, 1, 1.0)
+    """A race that ended, fewer sequences or fewer layers say nothing of a mask's loss; what is measured later is no search's."""
+    done = [
+        tables.Cell("m", 9, "o", searcher, "", 2, 0, "done", "", (1, 2), 3.0, 1, 1, 1, 1, 1.0)
+        for searcher in ("greedy", "one-shot", "beam")
+    ]
     tried = [
-        tables.Trial(*key, step, removed, sequences, loss, stopped)
-        for step, (removed, sequences, loss, stopped) in enumerate(
-            [((3, 4), 4, 0.1, False), ((3, 5), 8, 0.2, True), ((3,), 8, 0.3, False), ((3, 6), 8, math.nan, False),
-             ((3, 7), 8, 2.5, False), ((3, 8), 8, 2.75, False)]
+        tables.Trial("m", "o", searcher, 2, 0, step, removed, sequences, loss, stopped)
+        for step, (searcher, removed, sequences, loss, stopped) in enumerate(
+            [("greedy", (3, 4), 4, 0.1, False), ("greedy", (3, 5), 8, 0.2, True), ("greedy", (3,), 8, 0.3, False),
+             ("greedy", (3, 6), 8, math.nan, False), ("greedy", (3, 7), 8, 2.5, False), ("greedy", (3, 8), 8, 2.75, False),
+             ("one-shot", (1, 2), 8, 3.25, False), ("beam", (1, 2), 4, 2.0, False)]
         )
     ]  # fmt: skip
-    folder = written(tmp_path, ([one], [], tried))
-    assert read_study(folder).cells[0].values["regret"] == 0.5
+    folder = written(tmp_path, (done, [], tried))
+    regrets = {one.searcher: one.values.get("regret") for one in read_study(folder).cells}
+    assert regrets == {"greedy": 0, "one-shot": 0.75, "beam": None}
 
 
 @pytest.mark.parametrize("sign", ["<", "<=", ">", ">=", "=="])
@@ -371,18 +375,42 @@ def test_variance_shares_are_those_of_the_study(seed: int, tmp_path: Path) -> No
     """One cell of the second model is missing: the design is not balanced."""
     made = made_up_study.tables(seed)
     folder = written(tmp_path / "out", made)
-    for row in study_statistics.decomposition(study_statistics.outcomes(*made[:2])):
-        column = {"log perplexity": "log_ppl", "accuracy": "acc"}.get(row["outcome"])
-        if column is None:
+    rows = study_statistics.decomposition(study_statistics.outcomes(*made[:2]))
+    assert same_shares(rows, folder, abs=0.05) == 2 * 3
+
+
+def test_variance_shares_are_those_of_the_published_study() -> None:
+    """Two implementations, of the study's report and of claims' checks, which share no code, on the same tables."""
+    folder = Path(__file__).parent.parent / "examples/study/results/smollm2-135m"
+    cells, measures = (tables.read_csv(folder / f"{kind.FILE}.csv", kind) for kind in (tables.Cell, tables.Measure))
+    rows = study_statistics.decomposition(study_statistics.outcomes(cells, measures))
+    assert same_shares(rows, folder, abs=0.01) == 3
+
+
+def same_shares(rows: list[dict], folder: Path, **near: float) -> int:
+    """In how many outcomes the study's shares, differences and intervals are those of checks.
+
+    Intervals are near: their residuals are drawn in another order, and Student's tails stand for the normal's.
+    """
+    study, compared = read_study(folder), 0
+    for row in rows:
+        if (column := {"masks": "masks", "log perplexity": "log_ppl", "accuracy": "acc"}.get(row["outcome"])) is None:
+            assert row["difference"] is None
             continue
-        for factor in row["factors"]:
-            for function, name in (("raw_share", "share"), ("variance_share", "adjusted")):
-                found = checked(f"{function}({factor['factor']}, of={column}, model='{row['model']}') > 0", folder)
-                assert found.effect == pytest.approx(factor[name], abs=1e-9)
-                assert found.count == row["n"]
-                if name == "share":
-                    low, high = factor["interval"]  # residuals in another order, and Student's tails for the normal's
-                    assert found.high - found.low == pytest.approx(high - low, rel=0.2)
+        compared += 1
+        of = f"of={column}, model='{row['model']}'"
+        shares = {factor["factor"]: f"({factor['factor']}, {of})" for factor in row["factors"]}
+        asked = [(f"variance_share{shares[f['factor']]} > 0", f["adjusted"], f["interval"]) for f in row["factors"]]
+        asked += [(f"raw_share{shares[f['factor']]} > 0", f["share"], None) for f in row["factors"]]
+        difference = f"variance_share{shares['objective']} > variance_share{shares['searcher']}"
+        asked.append((difference, row["difference"]["value"], row["difference"]["interval"]))
+        for expression, value, interval in asked:
+            found = checks.evaluate("aa", Check(expression=expression), study)
+            assert found.effect == pytest.approx(value, abs=1e-9)
+            assert found.count == row["n"]
+            if interval:
+                assert (found.low, found.high) == pytest.approx(interval, **near)
+    return compared
 
 
 def test_the_variance_of_masks_is_that_of_their_layers() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import os
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -24,7 +25,7 @@ from lpk.core.study.report.page import render
 from lpk.core.study.report.tables import tables
 from lpk.core.study.report.words import no_difference, summary
 from lpk.core.study.statistics import analyse, outcomes
-from lpk.core.study.tables import Cell, Measure, Trial
+from lpk.core.study.tables import Cell, Measure, Trial, write_csv, write_parquet
 
 FIGURES = ("masks", "ranks", "spread", "overlap", "cost", "variance")
 HOSTILE = "<script>alert('no')</script>"
@@ -104,6 +105,27 @@ def test_each_figures_table_is_what_the_cells_say(folder) -> None:
         assert row["front"] in ("0", "1")
     kept = {tuple(row.values())[:5] for row in tables["spread"]}
     assert len(tables["spread"]) == len(kept) * 2 == len(cells) * 2  # perplexity and accuracy, on two draws
+    statistics = json.loads((folder / "statistics.json").read_text())
+    for family, name in (("spread", "spread"), ("rank_agreement", "ranks")):
+        for known in statistics[family]:
+            of_row = [name for name in ("model", "budget", "objective", "outcome") if name in known]
+            own = [row for row in tables[name] if all(row[part] == str(known[part]) for part in of_row)]
+            assert own
+            for row in own:
+                if family == "spread":
+                    told = {
+                        f"{over}_{kind}": known[over][kind]
+                        for over in ("over_searchers", "over_draws")
+                        for kind in ("population", "sample")
+                    }
+                else:
+                    told = {
+                        "rho": known["rho"],
+                        "p": known["p"],
+                        "low": known["interval"][0],
+                        "high": known["interval"][1],
+                    }
+                assert {part: float(row[part]) for part in told} == told
     for row in tables["ranks"]:
         others = [float(r["accuracy"]) for r in tables["ranks"] if list(r.values())[:3] == list(row.values())[:3]]
         assert float(row["accuracy_rank"]) == 1 + sum(other > float(row["accuracy"]) for other in others)
@@ -120,8 +142,8 @@ def test_each_figures_table_is_what_the_cells_say(folder) -> None:
     whole: dict[tuple[str, str], float] = Counter()
     for row in tables["variance"]:
         whole[row["model"], row["outcome"]] += float(row["share"])
-    assert len(whole) == 2 * 4
-    assert list(whole.values()) == pytest.approx([1] * 8)
+    assert len(whole) == 2 * 5
+    assert list(whole.values()) == pytest.approx([1] * 10)
 
 
 def test_a_mask_is_shown_under_everything_it_was_measured_by() -> None:
@@ -144,6 +166,27 @@ def test_the_same_tables_give_the_same_bytes(folder, tmp_path) -> None:
     for file in sorted(folder.rglob("*")):
         if file.is_file():
             assert (tmp_path / file.relative_to(folder)).read_bytes() == file.read_bytes(), file.name
+
+
+def test_every_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch) -> None:
+    """What is renamed keeps its inode: that of every file was flushed under another name."""
+    flushed: dict[int, bool] = {}
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        inode = os.fstat(descriptor).st_ino
+        flushed[inode] = any(file.stat().st_ino == inode for file in tmp_path.rglob("[!.]*"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    cells, measures, trials = made_up_study.tables(budgets=(5,))
+    report.write(tmp_path, made_up_study.STUDY, cells, measures, trials)
+    write_csv(tmp_path / "trials.csv", trials, Trial)
+    write_parquet(tmp_path / "trials.parquet", trials, Trial)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) == 4 * len(FIGURES) + 4
+    for file in files:
+        assert flushed.get(file.stat().st_ino) is False, file.name
 
 
 def test_it_loads_nothing_and_is_well_formed(page) -> None:
@@ -187,6 +230,27 @@ def test_other_numbers_give_other_words() -> None:
     assert "in 0 of 2 groups" in said["lead"]
 
 
+def test_shares_are_compared_less_what_noise_gives_them() -> None:
+    """Seven searchers explain more of pure noise than two objectives do; and what is said is also how sure that is."""
+    cells, measures, trials = made_up_study.tables(budgets=(5,))
+    found = analyse(cells, measures, trials)
+    row = next(row for row in found["decomposition"] if row["outcome"] == "masks")
+    known = {"objective": (0.05, 0.04), "searcher": (0.12, -0.01), "draw": (0.02, -0.02)}
+    for factor in row["factors"]:
+        factor["share"], factor["adjusted"] = known[factor["factor"]]
+        factor["interval"] = (factor["adjusted"] - 0.03, factor["adjusted"] + 0.03)
+    row["difference"] = {"value": 0.05, "interval": (0.01, 0.09)}
+    found["decomposition"] = [row]
+    said = summary(found, outcomes(cells, measures))[VARIANCE]
+    assert "The objective explains more than the searcher or the draw in 1 of 1 outcomes." in said["lead"]
+    assert "objective less searcher lies above 0 in 1 of 1 outcomes, below it in 0." in said["lead"]
+    (line,) = said["lines"]
+    assert line.startswith("made-up-a, masks: objective 4.0% [1.0%, 7.0%]")
+    assert "; objective less searcher 5.0% [1.0%, 9.0%]; n = 28." in line
+    shown = {table["title"]: table["rows"] for table in tables(found, measures, outcomes(cells, measures))}
+    assert [text for text, _ in shown["Objective less searcher"][0]][-2:] == ["5.0%", "[1.0%, 9.0%]"]
+
+
 MASKS, VARIANCE, RANKS, SPREAD, COST, BASELINE = range(6)
 SAME = "Nothing to compare: every finished cell has the same"
 
@@ -204,7 +268,7 @@ def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
             lambda row: row.objective == "perplexity",
             {
                 MASKS: f"{SAME} objective (perplexity).",
-                VARIANCE: "The searcher explains more than the draw in 4 of 4 outcomes; the objective does not vary.",
+                VARIANCE: "The searcher explains more than the draw in 3 of 6 outcomes; the objective does not vary.",
                 RANKS: "over 4 settings. This shows neither",
             },
             id="one objective",
@@ -212,7 +276,7 @@ def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
         pytest.param(
             lambda row: row.searcher == "greedy",
             {
-                VARIANCE: "The objective explains more than the draw in 4 of 4 outcomes; the searcher does not vary.",
+                VARIANCE: "The objective explains more than the draw in 6 of 6 outcomes; the searcher does not vary.",
                 **dict.fromkeys((MASKS, RANKS, SPREAD, COST, BASELINE), f"{SAME} searcher (greedy)."),
             },
             id="one searcher",
@@ -227,14 +291,17 @@ def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
         ),
         pytest.param(
             lambda row: (row.objective, row.searcher, row.seed) == ("perplexity", "greedy", 0),
-            {VARIANCE: "Nothing to compare: no model has three finished cells whose perplexity or accuracy differs."},
+            {
+                VARIANCE: "Nothing to compare: no model has three finished cells whose masks, perplexity or accuracy differ."
+            },
             id="two budgets",
         ),
         pytest.param(
             lambda row: row.seed == 0,
             {
                 MASKS: "in 0 of 4 groups of model and budget. They are too few or too alike",  # 4 x 2 / 2^7 is 0.06
-                VARIANCE: "The objective explains more than the searcher in 4 of 4 outcomes; the draw does not vary.",
+                BASELINE: "The draws are too few for any difference to be significant",  # 6 x 2 / 2^4 is 0.75
+                VARIANCE: "The objective explains more than the searcher in 6 of 6 outcomes; the draw does not vary.",
             },
             id="one draw",
         ),
@@ -247,15 +314,29 @@ def part(keep) -> tuple[list[Cell], list[Measure], list[Trial]]:
             lambda row: (row.model, row.budget, row.seed) == ("made-up-a", 5, 0) and row.searcher in ("beam", "greedy"),
             {
                 MASKS: "They are too few or too alike",
+                VARIANCE: "The interval of objective less searcher lies above 0 in",
                 RANKS: "over 2 settings. The searchers are too few or too alike for any to be significant",
                 BASELINE: "Nothing to compare: no finished cell is of one-shot.",
             },
             id="two searchers, neither one-shot",
         ),
         pytest.param(
+            lambda row: (row.objective, row.seed) == ("perplexity", 0) and row.searcher in ("beam", "greedy", "optuna"),
+            {VARIANCE: "Of objective, searcher and draw only the searcher varies"},
+            id="three searchers",
+        ),
+        pytest.param(
+            lambda row: (
+                (row.model, row.objective, row.budget, row.seed) == ("made-up-a", "perplexity", 5, 0)
+                and row.searcher in ("beam", "greedy", "optuna")
+            ),
+            {VARIANCE: "In 3 of 3 outcomes too few cells are left to tell a share from noise."},
+            id="a searcher for each cell",
+        ),
+        pytest.param(
             lambda row: getattr(row, "kind", "perplexity") == "perplexity",
             {
-                VARIANCE: "The objective explains more than the searcher or the draw in 2 of 2 outcomes.",
+                VARIANCE: "The objective explains more than the searcher or the draw in 4 of 4 outcomes.",
                 RANKS: "Nothing to compare: there is no accuracy that all cells of a model have",
             },
             id="no tasks",
@@ -296,7 +377,8 @@ def test_what_a_small_grid_cannot_say_is_said(keep, said) -> None:
     several = len({cell.seed for cell in cells}) > 1
     assert ("in some calibration draws" in text) == several
     assert "averaged over draws" not in _figures(text) or several
-    assert ("population variance over searchers" in _figures(text)) == ("\u03c3\u00b2 =" in _figures(text))
+    assert ("sample variance over searchers" in _figures(text)) == (">s\u00b2 " in _figures(text))
+    assert ("over the draws of a searcher" in _figures(text)) == (">draws " in _figures(text))
     assert Page(page).open == []
 
 
@@ -358,6 +440,15 @@ def test_nothing_done_is_a_page_too(tmp_path) -> None:
 )
 def test_numbers(value, digits, text) -> None:
     assert number(value, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.0123, "0.012"), (7.46, "7.5"), (199.7, "200"), (5_120.0, "5,100"), (1.17e17, "1.2e17")],
+)
+def test_a_variance_takes_little_room(value, text) -> None:
+    column = {"over_searchers": {"sample": value}, "over_draws": None}
+    assert figures.variance_notes(column) == [f"s\u00b2 {text}"]
 
 
 def test_axes() -> None:

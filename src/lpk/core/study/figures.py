@@ -33,7 +33,7 @@ def describe(found: Found, every: Sequence[Outcome], searchers: Sequence[str]) -
         "masks": {"title": "Removed layers", "panels": _masks(every, searchers)},
         "ranks": {
             "title": "Perplexity rank against accuracy rank",
-            "panels": [row for row in found["rank_agreement"] if row["n"] >= 2],
+            "panels": [row for row in found["rank_agreement"] if row["different_masks"] >= 2],
         },
         "spread": {"title": "Spread over searchers and draws", "panels": _spread(found["spread"])},
         "overlap": {"title": "Overlap of masks", "panels": [row for row in found["overlap"] if _overlaps(row)]},
@@ -67,6 +67,17 @@ def _spread(rows: Sequence[Found]) -> list[Found]:
         if columns:
             panels.append({"model": model, "outcome": outcome, "columns": columns})
     return panels
+
+
+def variance_notes(column: Found) -> list[str]:
+    """What stands below a column of the spread: the sample variances, which can be compared, over searchers and draws."""
+    parts = ("s\u00b2", column["over_searchers"]), ("draws", column["over_draws"])
+    return [f"{name} {_compact(found['sample'])}" for name, found in parts if found]
+
+
+def _compact(value: float) -> str:
+    """Two digits in little room, whatever the size: 7.5, 5,100, 1.2e17."""
+    return f"{float(f'{value:.2g}'):,g}".replace("e+0", "e").replace("e+", "e")
 
 
 def _costs(rows: Sequence[Found]) -> list[Found]:
@@ -136,20 +147,35 @@ def _tidy_overlap(panel: Found) -> Iterator[Found]:
         yield _names(panel) | {"differs": differs, "jaccard": jaccard}
 
 
+def _tidy_ranks(panel: Found) -> Iterator[Found]:
+    low, high = panel["interval"] or (None, None)
+    of_all = {name: panel[name] for name in ("different_masks", "rho", "p", "corrected")} | {"low": low, "high": high}
+    for point in panel["points"]:
+        yield _names(panel) | point | of_all
+
+
 def _tidy_spread(panel: Found) -> Iterator[Found]:
     for column in panel["columns"]:
+        variances = {
+            f"{over}_{kind}": column[over][kind] if column[over] else None
+            for over in ("over_searchers", "over_draws")
+            for kind in ("population", "sample")
+        }
         for point in column["points"]:
-            yield _names(column) | point
+            yield _names(column) | point | variances
 
 
 def _tidy_variance(panel: Found) -> Iterator[Found]:
+    factors = {factor["factor"]: factor for factor in panel["factors"]}
     for part, share, _ in variance_parts(panel):
-        yield _names(panel) | {"part": part, "share": share}
+        own = factors.get(part, {"adjusted": None, "interval": None})
+        low, high = own["interval"] or (None, None)
+        yield _names(panel) | {"part": part, "share": share, "adjusted": own["adjusted"], "low": low, "high": high}
 
 
 _TIDY: dict[str, Callable[[Found], Iterator[Found]]] = {
     "masks": _tidy_masks,
-    "ranks": lambda panel: (_names(panel) | point for point in panel["points"]),
+    "ranks": _tidy_ranks,
     "spread": _tidy_spread,
     "overlap": _tidy_overlap,
     "cost": lambda panel: (_names(panel) | one for one in panel["searchers"]),

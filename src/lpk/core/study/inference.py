@@ -17,12 +17,23 @@ from typing import Any
 ALPHA = 0.05
 #: Resamples where not all can be counted; the smallest p is then 1 / 10,000.
 RESAMPLES = 9_999
+SMALLEST_P = 1 / (RESAMPLES + 1)
 #: Samples of a percentile bootstrap.
 BOOTSTRAPS = 1_999
 #: Up to here all permutations are counted: 8! is 40,320.
 EXACT = 50_000
 #: What two equal statistics may differ by after rounding.
 TINY = 1e-9
+
+
+def correlation(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+    """Spearman's rho with its interval, its p, and the smallest p that there could have been."""
+    return {
+        "rho": spearman(x, y),
+        "interval": spearman_interval(x, y),
+        "p": spearman_p(x, y),
+        "smallest_p": smallest_p(x, y),
+    }
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
@@ -65,9 +76,12 @@ def spearman_interval(x: Sequence[float], y: Sequence[float], level: float = 0.9
 
 
 def smallest_p(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """The p that the strongest agreement these ties allow would have: where it is above 0.05, n is too small."""
-    ends = [spearman_p(sorted(x), order) for order in (sorted(y), sorted(y, reverse=True))]
-    return min((p for p in ends if p is not None), default=None)
+    """The p that the strongest agreement these ties allow would have: where it is above 0.05, n is too small.
+
+    Never above the p of these pairs, which random orders may put a little lower.
+    """
+    pairs = [(x, y), (sorted(x), sorted(y)), (sorted(x), sorted(y, reverse=True))]
+    return min((p for one, other in pairs if (p := spearman_p(one, other)) is not None), default=None)
 
 
 def interval(values: Any, level: float = 0.95) -> tuple[float, float] | None:
@@ -166,8 +180,7 @@ def shapley(
 ) -> dict[str, Any]:
     """Each name's gain in ``worth``, averaged over the orders in which the names can be added.
 
-    With R^2 as the worth this is the LMG share of Lindeman, Merenda and Gold (1980). ``after`` says which name may only
-    be added after which: a draw after the objective whose data it draws.
+    ``after`` says which name may only be added after which: a draw after the objective whose data it draws.
     """
     first = after or {}
     orders = [
@@ -187,49 +200,91 @@ def shapley(
     }
 
 
-class Factors:
-    """Linear models of categorical factors: how much of a variance a subset of them explains.
+class Lmg:
+    """LMG shares: how much of an outcome's variance each factor adds to a linear model (Lindeman, Merenda and Gold 1980).
+
+    The average is over the orders of adding them. What factors explain is a quadratic form of the outcome, and so is a
+    share: made once from the design, the forms serve every permutation and resample. An outcome is an array of
+    observations x resamples x columns; the columns' variances are taken together.
 
     Attributes:
-        n: observations.
+        degrees: of each factor the degrees of freedom that it adds, averaged over the same orders.
+        left: those that all factors leave.
     """
 
-    def __init__(self, levels: Mapping[str, Sequence[Hashable]]) -> None:
-        """Each factor's level for each observation; an interaction is a factor whose levels are tuples."""
+    def __init__(
+        self,
+        levels: Mapping[str, Sequence[Hashable]],
+        names: Sequence[str],
+        after: Mapping[str, str],
+        beside: frozenset[str] = frozenset(),
+    ) -> None:
+        """The shares of some factors.
+
+        Args:
+            levels: each factor's level for each observation; an interaction is a factor whose levels are tuples.
+            names: the factors that have a share.
+            after: which may only be added after which.
+            beside: the factors that are in every model.
+        """
         import numpy as np
 
-        self.n = len(next(iter(levels.values())))
-        self._columns = {
-            name: np.array([[value == level for level in dict.fromkeys(values)] for value in values], dtype=float)
-            for name, values in levels.items()
-        }
-        self._known: dict[frozenset[str], Any] = {}
+        n = len(next(iter(levels.values())))
 
-    def explained(self, factors: frozenset[str], y: Any) -> Any:
-        """R^2 of ``y`` (one outcome for each observation, or a matrix of such columns) on these factors."""
+        def basis(factors: frozenset[str]) -> Any:
+            return _basis([levels[name] for name in sorted(factors | beside)], n)
+
+        def form(factors: frozenset[str]) -> Any:
+            part = self._basis.T @ basis(factors)
+            return part @ part.T
+
+        self._basis = basis(frozenset(names))
+
+        self._forms = shapley(names, form, after)
+        self.degrees = {name: float(np.trace(form)) for name, form in self._forms.items()}
+        self.left = n - 1 - self._basis.shape[1]
+
+    def share(self, name: str, y: Any) -> Any:
+        """A factor's share of each resample's variance."""
+        explained, whole = self._squares(y)
+        return self._of(name, explained) / whole
+
+    def adjusted(self, y: Any) -> dict[str, Any]:
+        """The shares less what noise gives to as many levels: share - df (1 - R^2) / (df of the rest), epsilon squared."""
+        explained, whole = self._squares(y)
+        noise = (1 - (explained**2).sum((0, 2)) / whole) / self.left
+        return {name: self._of(name, explained) / whole - self.degrees[name] * noise for name in self._forms}
+
+    def r2(self, y: Any) -> Any:
+        """What all factors explain."""
+        explained, whole = self._squares(y)
+        return (explained**2).sum((0, 2)) / whole
+
+    def fitted(self, y: Any) -> Any:
+        """The model's prediction of an outcome of observations x columns."""
+        return y.mean(axis=0) + self._basis @ (self._basis.T @ (y - y.mean(axis=0)))
+
+    def _squares(self, y: Any) -> tuple[Any, Any]:
+        """An outcome in the basis's coordinates, and its sum of squares."""
         import numpy as np
 
         centred = y - y.mean(axis=0)
-        return np.sum((self._basis(factors).T @ centred) ** 2, axis=0) / np.sum(centred**2, axis=0)
+        return np.tensordot(self._basis.T, centred, 1), (centred**2).sum((0, 2))
 
-    def fitted(self, factors: frozenset[str], y: Any) -> Any:
-        """The model's prediction of ``y``."""
-        basis = self._basis(factors)
-        return y.mean() + basis @ (basis.T @ (y - y.mean()))
-
-    def degrees(self, factors: frozenset[str]) -> int:
-        """Degrees of freedom that these factors take, the mean not counted."""
-        return int(self._basis(factors).shape[1])
-
-    def _basis(self, factors: frozenset[str]) -> Any:
-        """An orthonormal basis of what the factors span, beside the constant."""
+    def _of(self, name: str, explained: Any) -> Any:
         import numpy as np
 
-        if factors not in self._known:
-            columns = np.hstack([np.zeros((self.n, 1)), *(self._columns[name] for name in sorted(factors))])
-            left, singular, _ = np.linalg.svd(columns - columns.mean(axis=0), full_matrices=False)
-            self._known[factors] = left[:, singular > TINY * max(1.0, singular[0])]
-        return self._known[factors]
+        return (np.tensordot(self._forms[name], explained, 1) * explained).sum((0, 2))
+
+
+def _basis(factors: Sequence[Sequence[Hashable]], n: int) -> Any:
+    """An orthonormal basis of what factors span beside the constant."""
+    import numpy as np
+
+    columns = [[float(value == level) for value in levels] for levels in factors for level in dict.fromkeys(levels)]
+    dummies = np.array([[0.0] * n, *columns]).T
+    left, singular, _ = np.linalg.svd(dummies - dummies.mean(axis=0), full_matrices=False)
+    return left[:, singular > TINY * max(1.0, singular[0])]
 
 
 def _monte_carlo(as_large: int) -> float:

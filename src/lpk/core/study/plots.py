@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lpk.core.errors import EnvironmentMissing
-from lpk.core.files import room
-from lpk.core.study.figures import COLOURS, MARKERS, PARTS, overlap_bars, styles, variance_parts
+from lpk.core.files import room, write_bytes
+from lpk.core.study.figures import COLOURS, MARKERS, PARTS, overlap_bars, styles, variance_notes, variance_parts
 from lpk.core.study.statistics import Found
 
 _STYLE: Any = {
@@ -33,7 +34,7 @@ _STYLE: Any = {
 
 
 def draw(folder: Path, figures: dict[str, Found], searchers: Sequence[str]) -> None:
-    """Write ``NAME.svg`` and ``NAME.png`` for each figure; the same data gives the same bytes.
+    """Write ``NAME.svg`` and ``NAME.png`` for each figure, whole or not at all; the same data gives the same bytes.
 
     Raises:
         EnvironmentMissing: matplotlib is not installed.
@@ -48,12 +49,14 @@ def draw(folder: Path, figures: dict[str, Found], searchers: Sequence[str]) -> N
     with room(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        with mpl.rc_context(_STYLE), room(folder):
+        with mpl.rc_context(_STYLE):
             drawn = Figure(layout="constrained")
             FigureCanvasAgg(drawn)
             _DRAW[name](drawn, figure["panels"], styles(searchers))
-            drawn.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
-            drawn.savefig(folder / f"{name}.png", dpi=200, metadata={"Software": None})
+            for ending, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+                whole = io.BytesIO()
+                drawn.savefig(whole, format=ending, dpi=200, metadata=metadata)
+                write_bytes(folder / f"{name}.{ending}", whole.getvalue())
 
 
 def _grid(figure: Any, panels: int, height: float, width: float = 2.4, across: int = 4) -> list[Any]:
@@ -108,8 +111,10 @@ def _draw_ranks(figure: Any, panels: Sequence[Found], style: dict[str, tuple[int
         for point in panel["points"]:
             _mark(axes, point["perplexity_rank"], point["accuracy_rank"], style[point["searcher"]])
         axes.grid(True)
-        axes.set(xlim=(0.5, panel["n"] + 0.5), ylim=(0.5, panel["n"] + 0.5), aspect="equal")
-        axes.set(xticks=range(1, panel["n"] + 1), yticks=range(1, panel["n"] + 1))
+        most = panel["different_masks"]
+        axes.set(xlim=(0.5, most + 0.5), ylim=(0.5, most + 0.5), aspect="equal")
+        ticks = range(1, most + 1, 1 if most <= 12 else 2)  # more would touch
+        axes.set(xticks=ticks, yticks=ticks)
         axes.invert_yaxis()
         axes.invert_xaxis()
         _title(axes, panel)
@@ -129,7 +134,10 @@ def _draw_spread(figure: Any, panels: Sequence[Found], style: dict[str, tuple[in
             for point in column["points"]:
                 aside = (list(style).index(point["searcher"]) + 0.5) / len(style) * 0.5 - 0.25
                 _mark(axes, place + aside, point["value"], style[point["searcher"]])
-        labels = [f"{column['objective']}\n{column['budget']} removed\n{_sigma(column)}" for column in panel["columns"]]
+        labels = [
+            "\n".join([column["objective"], f"{column['budget']} removed", *variance_notes(column)])
+            for column in panel["columns"]
+        ]
         axes.set_xticks(range(len(labels)), labels)
         axes.grid(True, axis="y")
         axes.set(xlim=(-0.5, len(labels) - 0.5), title=panel["model"])
@@ -144,10 +152,6 @@ def _band(place: int, column: Found) -> Any:
 
     height = column["highest"] - column["lowest"]
     return Rectangle((place - 0.3, column["lowest"]), 0.6, height, color="#EEEEEE", linewidth=0, zorder=0)
-
-
-def _sigma(column: Found) -> str:
-    return f"σ² = {column['over_searchers']['population']:.2f}" if column["over_searchers"] else ""
 
 
 def _draw_overlap(figure: Any, panels: Sequence[Found], style: dict[str, tuple[int, int]]) -> None:

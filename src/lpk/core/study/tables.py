@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from lpk.core.errors import EnvironmentMissing, UsageError
-from lpk.core.files import room, write_text
+from lpk.core.files import write_bytes, write_text
 
 #: The searcher named by measures of the dense model; their budget and seed are 0, their objective is "".
 DENSE = "dense"
@@ -184,7 +184,7 @@ def read_csv(path: Path, kind: type[R]) -> list[R]:
 
 
 def write_parquet(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:
-    """Write a table as Parquet; layers are lists of integers there.
+    """Write a table as Parquet, whole or not at all; layers are lists of integers there.
 
     Raises:
         EnvironmentMissing: pyarrow is not installed.
@@ -206,10 +206,9 @@ def write_parquet(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:
     every = list(rows)
     schema = pyarrow.schema([(column, types[name]) for column, name in _kinds(kind).items()])
     columns = {column: [getattr(row, column) for row in every] for column in kind.columns()}
-    partial = path.with_name(f".{path.name}.partial")
-    with room(path):
-        pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), partial, compression="zstd")
-        partial.replace(path)
+    whole = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), whole, compression="zstd")
+    write_bytes(path, whole.getvalue())
 
 
 def _flag(text: str) -> bool:

@@ -41,7 +41,7 @@ KINDS = ("accuracy", "accuracy-normalised", "perplexity", "calibration")
 #: What a cell has a value of, beside each measure of the study under its own name.
 COLUMNS = {
     "loss": "calibration loss of the mask that the search returned, on its own objective and draw",
-    "regret": "loss, less the lowest loss that any search saw of this model, objective, budget and draw",
+    "regret": "the lowest loss that the search saw, less the lowest that any saw of this model, objective, budget and draw",
     "ppl": "perplexity, the mean over held-out texts",
     "log_ppl": "natural logarithm of ppl",
     "acc": "accuracy in percent, the mean over tasks; length-normalised only for a task without a plain one",
@@ -133,8 +133,8 @@ def read_study(folder: Path) -> Study:
     measures = sorted({row["measure"] for row in measured})
     if len(measures) > MEASURES:
         raise UsageError(f"{folder / 'measures.csv'}: {len(measures):,} different measures, {MEASURES:,} at most")
-    lowest = _lowest(_rows(folder / "trials.csv", texts["trials.csv"], _TRIAL))
-    cells = _cells(folder, rows, measured, lowest)
+    regrets = _regrets(_rows(folder / "trials.csv", texts["trials.csv"], _TRIAL))
+    cells = _cells(folder, rows, measured, regrets)
     return Study(
         sha256=digest({name: hashlib.sha256(files[name]).hexdigest() for name in TABLES}),
         title=_title(files["study.json"]) or f"Pruning study of {', '.join(dict.fromkeys(c.model for c in cells))}",
@@ -264,21 +264,27 @@ def _setting(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return row["model"], row["objective"], row["budget"], row["seed"]
 
 
-def _lowest(trials: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], float]:
-    """The lowest loss on all sequences that was seen of a whole mask, for each model, objective, budget and draw."""
-    whole: dict[tuple[Any, ...], tuple[int, float]] = {}
+def _regrets(trials: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], float]:
+    """For each setting and searcher the lowest loss on all sequences that it saw of a whole mask, less the lowest that any saw."""
+    most: dict[tuple[Any, ...], int] = {}
+    seen: dict[tuple[Any, ...], float] = {}
     for trial in trials:
-        key = _setting(trial)
-        most, loss = whole.get(key, (0, math.inf))
-        if trial["sequences"] > most:
-            most, loss = trial["sequences"], math.inf
-        full = trial["sequences"] == most and trial["stopped"] == "0" and len(trial["removed"]) == trial["budget"]
-        whole[key] = (most, min(loss, trial["loss"]) if full and math.isfinite(trial["loss"]) else loss)
-    return {key: loss for key, (_, loss) in whole.items()}
+        setting, sequences, loss = _setting(trial), trial["sequences"], trial["loss"]
+        most[setting] = max(sequences, most.get(setting, 0))
+        if trial["stopped"] == "0" and len(trial["removed"]) == trial["budget"] and math.isfinite(loss):
+            of = setting, trial["searcher"], sequences
+            seen[of] = min(loss, seen.get(of, math.inf))
+    own = {
+        (setting, searcher): loss for (setting, searcher, sequences), loss in seen.items() if sequences == most[setting]
+    }
+    lowest: dict[tuple[Any, ...], float] = {}
+    for (setting, _), loss in own.items():
+        lowest[setting] = min(loss, lowest.get(setting, math.inf))
+    return {(setting, searcher): loss - lowest[setting] for (setting, searcher), loss in own.items()}
 
 
 def _cells(
-    folder: Path, rows: list[dict[str, Any]], measured: list[dict[str, Any]], lowest: dict[tuple[Any, ...], float]
+    folder: Path, rows: list[dict[str, Any]], measured: list[dict[str, Any]], regrets: Mapping[tuple[Any, ...], float]
 ) -> list[Cell]:
     """The cells that are done, with everything but ranks."""
     keys = {_key(row) for row in rows}
@@ -300,8 +306,6 @@ def _cells(
             raise UsageError(f"{folder / 'cells.csv'}: a model has one number of layers, 1 to {LAYERS:,}")
         if len(row["removed"]) != row["budget"] or any(layer >= row["layers"] for layer in row["removed"]):
             raise UsageError(f"{folder / 'cells.csv'}: removed is not {row['budget']} of {row['layers']} layers")
-        if math.isfinite(row["calibration_loss"]):
-            lowest[_setting(row)] = min(lowest.get(_setting(row), math.inf), row["calibration_loss"])
     own = {_key(row): _named(found.get(_key(row), {})) for row in done}
     shared = {
         (model, kind): set.intersection(*(set(own[key][kind]) for key in own if key[0] == model))
@@ -312,7 +316,8 @@ def _cells(
     for row in done:
         named = {kind: shared[row["model"], kind] for kind in ("perplexity", "accuracy")}
         dense = _named(found.get((row["model"], 0), {}) | found.get((row["model"], row["seed"], "calibration"), {}))
-        values = _averages(own[_key(row)], named) | _of_search(row, lowest.get(_setting(row), math.nan))
+        regret = regrets.get((_setting(row), row["searcher"]), math.nan)
+        values = _averages(own[_key(row)], named) | _of_search(row, regret)
         without = _averages(dense, named) | {"loss": dense["calibration"].get(row["objective"], math.nan)}
         cells.append(
             Cell(
@@ -349,11 +354,11 @@ def _averages(own: Mapping[str, Mapping[str, float]], shared: Mapping[str, set[s
     return values
 
 
-def _of_search(row: Mapping[str, Any], lowest: float) -> dict[str, float]:
+def _of_search(row: Mapping[str, Any], regret: float) -> dict[str, float]:
     last = row["layers"] - 1
     return {
         "loss": row["calibration_loss"],
-        "regret": row["calibration_loss"] - lowest,
+        "regret": regret,
         "depth": fmean(row["removed"]) / last if row["removed"] and last else math.nan,
         "n": row["layers"],
         "removed": row["budget"],

@@ -58,6 +58,7 @@ def _template() -> Any:
         axis=Axis.over,
         no_difference=no_difference,
         overlap_bars=figures.overlap_bars,
+        variance_notes=figures.variance_notes,
         variance_parts=figures.variance_parts,
     )
     return pages.get_template("page.html.j2")

@@ -27,9 +27,10 @@ def tables(found: Found, measures: Sequence[Measure], every: Sequence[Outcome]) 
         _spread(found),
         _overlap(found),
         _factors(found),
+        _differences(found),
         _interactions(found),
         _cost(found),
-        _table("Does cost buy loss?", found["cost"], *_SETTING, _number("n", show=str), _number("rho"), *_TEST),
+        _correlation("Does cost buy loss?", found["cost"], _number("n", "searchers", str)),
         _baseline(found),
     ]
     return [table for table in whole if table["rows"]]
@@ -96,17 +97,12 @@ def _dense(measures: Sequence[Measure]) -> Table:
 
 
 def _ranks(found: Found) -> Table:
-    return _table(
-        "Perplexity rank against accuracy rank",
-        found["rank_agreement"],
-        *_SETTING,
-        _number("n", show=str),
-        _number("different_masks", "different masks", str),
-        _number("rho"),
-        _interval(),
-        *_TEST,
-        _number("smallest_p", "smallest p there could be", p_text),
-    )
+    counts = _number("n", "searchers", str), _number("different_masks", "different masks", str)
+    return _correlation("Perplexity rank against accuracy rank", found["rank_agreement"], *counts)
+
+
+def _correlation(title: str, rows: Sequence[Found], *counts: Column) -> Table:
+    return _table(title, rows, *_SETTING, *counts, _number("rho"), _interval(), *_TEST, _SMALLEST)
 
 
 def _spread(found: Found) -> Table:
@@ -153,11 +149,23 @@ def _factors(found: Found) -> Table:
         _text("factor"),
         _number("levels", show=str),
         _number("share", show=percent),
-        _interval(percent),
         _number("budget_aside", "budget aside", percent),
         _number("chance", "by chance", percent),
         _number("adjusted", show=percent),
+        _interval(percent),
         *_TEST,
+    )
+
+
+def _differences(found: Found) -> Table:
+    return _table(
+        "Objective less searcher",
+        [{**row, **row["difference"]} for row in found["decomposition"] if row["difference"]],
+        _text("model"),
+        _text("outcome"),
+        _number("n", show=str),
+        _number("value", "difference of adjusted shares", percent),
+        _interval(percent),
     )
 
 
@@ -196,9 +204,13 @@ def _baseline(found: Found) -> Table:
         f"Against {BASELINE}",
         found["against_baseline"],
         _text("searcher"),
-        _number("n", show=str),
+        _number("n", "cells", str),
         *(_number(word, show=str) for word in ("better", "same", "worse")),
+        _number("draws", show=str),
+        _number("won", "won over budgets", str),
+        _number("lost", "lost over budgets", str),
         *_TEST,
+        _SMALLEST,
     )
 
 
@@ -252,4 +264,5 @@ def _loss(value: float) -> str:
 
 
 _SETTING = (_text("model"), _number("budget", "removed", str), _text("objective"))
+_SMALLEST = _number("smallest_p", "smallest p there could be", p_text)
 _TEST = (_number("p", show=p_text), _number("corrected", "corrected p", p_text), _text("verdict"))

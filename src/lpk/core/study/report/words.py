@@ -63,33 +63,51 @@ def _say_variance(found: Found, _: Sequence[Outcome]) -> Found:
     rows = [row for row in found["decomposition"] if not row["outcome"].startswith("calibration")]
     tests = [factor for row in rows for factor in _chosen(row)]
     if not tests:
-        why = "no model has three finished cells whose perplexity or accuracy differs"
+        why = "no model has three finished cells whose masks, perplexity or accuracy differ"
         return _nothing(question, "within a model only the budget varies" if rows else why)
     lines = []
     for row in rows:
         parts = [
-            f"{factor['factor']} {percent(factor['share'])}{_between(factor['interval'], percent)} "
-            f"(chance {percent(factor['chance'])}, {factor['verdict']})"
-            for factor in sorted(row["factors"], key=lambda factor: -factor["share"])
+            f"{factor['factor']} {percent(factor['adjusted'])}{_between(factor['interval'], percent)} ({factor['verdict']})"
+            for factor in sorted(row["factors"], key=lambda factor: -(factor["adjusted"] or 0))
         ]
-        lines.append(f"{row['model']}, {row['outcome']}: {', '.join(parts)}; n = {row['n']}.")
-    lead = " ".join([*_leaders(rows), "Chance is what pure noise would give a factor with as many levels."])
-    return _answer(question, lead, lines, tests)
+        less = row["difference"]
+        apart = (
+            f"; objective less searcher {percent(less['value'])}{_between(less['interval'], percent)}" if less else ""
+        )
+        lines.append(f"{row['model']}, {row['outcome']}: {', '.join(parts)}{apart}; n = {row['n']}.")
+    noise = "From each share is taken what noise alone would give a factor with as many levels, so it may be below 0."
+    return _answer(question, " ".join([*_leaders(rows), *_apart(rows), noise]), lines, tests)
 
 
 def _leaders(rows: Sequence[Found]) -> list[str]:
     """How often the objective explains the most; where it does not vary, how often the searcher does."""
     said = []
-    for names, own in by(rows, lambda row: tuple(factor["factor"] for factor in _chosen(row))).items():
+    known = [row for row in rows if all(factor["adjusted"] is not None for factor in row["factors"])]
+    for names, own in by(known, lambda row: tuple(factor["factor"] for factor in _chosen(row))).items():
         fixed = [name for name in FACTORS if name not in (*names, "budget")]
         if len(names) == 1:
             said.append(f"Of objective, searcher and draw only the {names[0]} varies: {NOTHING} it with.")
         elif names:
-            most = sum(_chosen(row)[0]["share"] > max(one["share"] for one in _chosen(row)[1:]) for row in own)
+            most = sum(_chosen(row)[0]["adjusted"] > max(one["adjusted"] for one in _chosen(row)[1:]) for row in own)
             others = " or ".join(f"the {name}" for name in names[1:])
             aside = "".join(f"; the {name} does not vary" for name in fixed)
             said.append(f"The {names[0]} explains more than {others} in {most} of {len(own)} outcomes{aside}.")
+    if len(known) < len(rows):
+        said.append(
+            f"In {len(rows) - len(known)} of {len(rows)} outcomes too few cells are left to tell a share from noise."
+        )
     return said
+
+
+def _apart(rows: Sequence[Found]) -> list[str]:
+    """How often it is sure which of objective and searcher explains more."""
+    ends = [row["difference"]["interval"] for row in rows if row["difference"]]
+    more, less = sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
+    said = (
+        f"The interval of objective less searcher lies above 0 in {more} of {len(ends)} outcomes, below it in {less}."
+    )
+    return [said] if ends else []
 
 
 def _chosen(row: Found) -> list[Found]:
@@ -114,7 +132,7 @@ def _say_ranks(found: Found, every: Sequence[Outcome]) -> Found:
         lead += " This shows neither that the ranks agree nor that they do not."
     lines = [
         f"{word}: {short(row['rho'])}{_between(row['interval'])}, {row['model']}, {row['budget']} removed for "
-        f"{row['objective']}; n = {row['n']} ({row['different_masks']} different), {_test(row)}."
+        f"{row['objective']}; n = {row['different_masks']} different masks of {row['n']} searchers, {_test(row)}."
         for word, row in ends.items()
     ]
     return _answer(question, lead, lines, rows)
@@ -155,6 +173,8 @@ def _say_cost(found: Found, every: Sequence[Outcome]) -> Found:
         f"Rho between layer-forwards and loss: {_span([row['rho'] for row in rows])}; negative: dearer searches find less loss.",
     ]
     lead = f"Cost and loss are significantly correlated over searchers in {_count(rows)} settings."
+    if _powerless(rows):
+        lead += " The searchers are too few for any to be significant after correction."
     return _answer(question, lead, [line for line in lines if line], rows)
 
 
@@ -176,11 +196,14 @@ def _say_baseline(found: Found, every: Sequence[Outcome]) -> Found:
         why = "no other searcher has a loss where it has one" if there else f"no finished cell is of {BASELINE}"
         return _nothing(question, _same(every, "searcher") or why)
     lines = [
-        f"{row['searcher']}: better in {row['better']}, the same in {row['same']}, worse in {row['worse']} of {row['n']}; {_test(row)}."
+        f"{row['searcher']}: better in {row['better']}, the same in {row['same']}, worse in {row['worse']} of {row['n']} cells; "
+        f"over budgets better on {row['won']} and worse on {row['lost']} of {row['draws']} draws, {_test(row)}."
         for row in rows
     ]
     worse, of = sum(row["worse"] for row in rows), sum(row["n"] for row in rows)
     lead = f"In {worse} of {of} cells a search ends with more calibration loss than {BASELINE}."
+    if _powerless(rows):
+        lead += " The draws are too few for any difference to be significant after correction."
     return _answer(question, lead, lines, rows)
 
 
@@ -212,8 +235,8 @@ def _unmeasured(every: Sequence[Outcome], outcome: str) -> str:
 
 def _powerless(rows: Sequence[Found]) -> bool:
     """Whether Holm's correction leaves no test of these significant, however strong the effect."""
-    smallest: float = min(row["smallest_p"] for row in rows)
-    return smallest * len(rows) >= ALPHA
+    smallest = [row["smallest_p"] for row in rows if row["p"] is not None]
+    return bool(smallest) and min(smallest) * len(smallest) >= ALPHA
 
 
 def _count(tests: Sequence[Found]) -> str:

@@ -91,7 +91,7 @@ def _objective_test(cells: Sequence[Cell]) -> Found:
         "difference": observed,
         "interval": inference.interval(drawn[np.isfinite(drawn)]),
         "p": inference.p_value(observed, permuted, exact),
-        "smallest_p": inference.p_value(float(permuted.max()), permuted, exact),
+        "smallest_p": inference.p_value(float(permuted.max()), permuted, True) if exact else inference.SMALLEST_P,
     }
 
 

@@ -127,7 +127,7 @@ def draw(row: Cell | Trial) -> tuple[str, str, int, int]:
     return row.model, row.objective, row.budget, row.seed
 
 
-def key(row: Cell | Measure) -> Key:
+def key(row: Cell | Measure | Trial) -> Key:
     """What names a cell."""
     return row.model, row.objective, row.searcher, row.budget, row.seed
 

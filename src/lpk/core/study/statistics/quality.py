@@ -16,27 +16,32 @@ from lpk.core.study.tables import Cell
 def rank_agreement(every: Sequence[Outcome]) -> list[Found]:
     """Perplexity rank against accuracy rank of the searchers of one model, budget and objective (Fig. 2).
 
-    A searcher is one point: the mean over its draws of log perplexity and of accuracy. Positive rho: what keeps
-    perplexity low keeps accuracy high.
+    A searcher is one point: the mean over its draws of log perplexity and of accuracy. Searchers that found the same
+    masks are one piece of evidence: ranks and tests are of the different ones. Positive rho: what keeps perplexity low
+    keeps accuracy high.
     """
     rows: list[Found] = []
     for (model, budget, objective), group in groups(every, setting):
         points = _points(group)
-        x, y = [point["perplexity"] for point in points], [-point["accuracy"] for point in points]
+        different = {point["masks"]: (point["perplexity"], -point["accuracy"]) for point in points}
+        x, y = ([values[side] for values in different.values()] for side in (0, 1))
+        placed = dict(zip(different, zip(ranks(x), ranks(y), strict=True), strict=True))
         rows.append(
             {
                 "model": model,
                 "budget": budget,
                 "objective": objective,
                 "n": len(points),
-                "different_masks": len({tuple(point["masks"]) for point in points}),
-                "rho": inference.spearman(x, y),
-                "interval": inference.spearman_interval(x, y),
-                "p": inference.spearman_p(x, y),
-                "smallest_p": inference.smallest_p(x, y),
+                "different_masks": len(different),
+                **inference.correlation(x, y),
                 "points": [
-                    {**point, "masks": len(point["masks"]), "perplexity_rank": a, "accuracy_rank": b}
-                    for point, a, b in zip(points, ranks(x), ranks(y), strict=True)
+                    {
+                        **point,
+                        "masks": len({removed for _, removed in point["masks"]}),
+                        "perplexity_rank": placed[point["masks"]][0],
+                        "accuracy_rank": placed[point["masks"]][1],
+                    }
+                    for point in points
                 ],
             }
         )
@@ -45,13 +50,13 @@ def rank_agreement(every: Sequence[Outcome]) -> list[Found]:
 
 
 def _points(group: Sequence[Outcome]) -> list[Found]:
-    """Each searcher of which both are known, over its draws."""
+    """Each searcher of which both are known, over its draws; with the mask that it found on each."""
     return [
         {
             "searcher": searcher,
             "perplexity": math.exp(low),
             "accuracy": high,
-            "masks": sorted({outcome.cell.removed for outcome in own}),
+            "masks": tuple((outcome.cell.seed, outcome.cell.removed) for outcome in own),
         }
         for (searcher,), own in groups(group, lambda cell: (cell.searcher,))
         if (low := mean(outcome.log_perplexity for outcome in own)) is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from lpk.core.study import inference
 from lpk.core.study.statistics.outcomes import NAMES, Found, Outcome, by, draw, groups, key, mean, setting
@@ -36,8 +35,7 @@ def cost(every: Sequence[Outcome]) -> list[Found]:
                 "budget": budget,
                 "objective": objective,
                 "n": len(known),
-                "rho": inference.spearman(x, y),
-                "p": inference.spearman_p(x, y),
+                **inference.correlation(x, y),
                 "searchers": searchers,
             }
         )
@@ -68,46 +66,76 @@ def _beats(one: Found, other: Found) -> bool:
 
 
 def regret(every: Sequence[Outcome], trials: Sequence[Trial]) -> list[Found]:
-    """Each cell's loss above the best mask of its budget that any search saw on that objective and draw."""
-    best: dict[tuple[Any, ...], list[tuple[float, tuple[int, ...]]]] = {}
-    for outcome in every:
-        if outcome.loss is not None:
-            best.setdefault(draw(outcome.cell), []).append((outcome.loss, outcome.cell.removed))
+    """How far each search's best mask lies above the best of its budget that any search saw on that objective and draw.
+
+    Both losses are those that searches looked at: a cell's calibration loss may be measured in another precision.
+    """
     whole = {name: max(trial.sequences for trial in own) for name, own in by(trials, draw).items()}
-    for trial in trials:
-        full = trial.sequences == whole[draw(trial)] and not trial.stopped and len(trial.removed) == trial.budget
-        if full and math.isfinite(trial.loss):
-            best.setdefault(draw(trial), []).append((trial.loss, trial.removed))
+    full = [
+        trial
+        for trial in trials
+        if trial.sequences == whole[draw(trial)]
+        and not trial.stopped
+        and len(trial.removed) == trial.budget
+        and math.isfinite(trial.loss)
+    ]
+    best, own_best = (
+        {name: min((trial.loss, trial.removed) for trial in own) for name, own in by(full, of).items()}
+        for of in (draw, key)
+    )
     rows: list[Found] = []
     for outcome in every:
-        if (loss := outcome.loss) is not None:
-            lowest, mask = min(best[draw(outcome.cell)])
+        if own := own_best.get(key(outcome.cell)):
+            lowest, mask = best[draw(outcome.cell)]
             rows.append(
                 {
                     **dict(zip(NAMES, key(outcome.cell), strict=True)),
-                    "calibration_loss": loss,
+                    "loss": own[0],
                     "best": lowest,
                     "best_removed": list(mask),
-                    "regret": loss - lowest,
+                    "regret": own[0] - lowest,
                 }
             )
     return rows
 
 
 def against_baseline(every: Sequence[Outcome], baseline: str = BASELINE) -> list[Found]:
-    """Is a searcher ever worse than one-shot on its own loss? Wins, ties and losses over all cells, and a sign test."""
+    """Is a searcher ever worse than one-shot on its own loss? Wins, ties and losses over all cells, and a sign test.
+
+    Cells of one draw share its data and are no independent evidence: the test's units are models x objectives x draws, the
+    differences of one averaged over budgets (``won`` and ``lost``).
+    """
     losses = {(draw(outcome.cell), outcome.cell.searcher): outcome.loss for outcome in every}
     rows: list[Found] = []
     for (searcher,), own in groups(every, lambda cell: (cell.searcher,)):
         gaps = [
-            mine - theirs
+            (outcome.cell, mine - theirs)
             for outcome in own
             if (mine := outcome.loss) is not None and (theirs := losses.get((draw(outcome.cell), baseline))) is not None
         ]
         if searcher != baseline and gaps:
-            better = sum(gap < -SAME_LOSS for gap in gaps)
-            worse = sum(gap > SAME_LOSS for gap in gaps)
-            found = {"searcher": searcher, "baseline": baseline, "n": len(gaps), "better": better, "worse": worse}
-            rows.append({**found, "same": len(gaps) - better - worse, "p": inference.sign_p(better, worse)})
+            better, worse = _signs([gap for _, gap in gaps])
+            units = by(gaps, lambda pair: (pair[0].model, pair[0].objective, pair[0].seed)).values()
+            won, lost = _signs([fmean(gap for _, gap in unit) for unit in units])
+            rows.append(
+                {
+                    "searcher": searcher,
+                    "baseline": baseline,
+                    "n": len(gaps),
+                    "better": better,
+                    "same": len(gaps) - better - worse,
+                    "worse": worse,
+                    "draws": len(units),
+                    "won": won,
+                    "lost": lost,
+                    "p": inference.sign_p(won, lost),
+                    "smallest_p": inference.sign_p(won + lost, 0),
+                }
+            )
     inference.correct(rows)
     return rows
+
+
+def _signs(gaps: Sequence[float]) -> tuple[int, int]:
+    """How many losses are lower, and how many higher."""
+    return sum(gap < -SAME_LOSS for gap in gaps), sum(gap > SAME_LOSS for gap in gaps)
