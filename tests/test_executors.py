@@ -63,6 +63,7 @@ def test_a_layer_of_several_sequences_is_that_of_each(architecture: str) -> None
             together = stack.layer_at_once(index, [start.hidden for start in starts], starts)
             for start, output in zip(starts, together, strict=True):
                 torch.testing.assert_close(output, stack.layer(index, start.hidden, start), rtol=1e-4, atol=1e-5)
+                assert output.untyped_storage().nbytes() == output.nbytes  # else one state keeps all of its call
 
 
 @pytest.mark.parametrize("tokens", [1, 48, 100, 100_000])
