@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import cross_entropy, linear
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lpk.core.contracts import Batch
 from lpk.core.errors import UsageError
-from lpk.core.pruning import head
+from lpk.core.pruning import head, packing
 from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs, fused_cross_entropy
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.parts import kernels
@@ -39,6 +41,26 @@ def a_head(rows: int, bias: bool = False, dtype: torch.dtype = torch.float32) ->
     return LinearHead((), embeddings(weight, torch.randn(3000).to(dtype) if bias else None)), (
         torch.randn(rows, 64) * 0.7
     ).to(dtype)
+
+
+def nll(made: LinearHead, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    log_partition, of_targets = made.log_partition(features, targets)
+    return log_partition - of_targets
+
+
+def same_or_near(one: torch.Tensor, other: torch.Tensor, exact: bool) -> bool:
+    """The same bits; where sums themselves differ, by no more than a 16-bit rounding of logits of up to 32."""
+    return torch.equal(one, other) if exact else bool((one - other).abs().max() <= 32 * 2**-8)
+
+
+def rows_matter(weight: torch.Tensor, products: str) -> bool:
+    """Whether this processor's sums depend on how many rows a product has, as oneDNN's bfloat16 ones may with AMX."""
+    dtype = getattr(torch, products)
+    rows = torch.randn(1000, weight.shape[1]).to(dtype)
+    words = weight[: head.COLUMNS["cpu"]].to(dtype).T
+    whole = rows @ words
+    firsts = [head._parts(len(rows), most)[0] for most in CHUNKS]
+    return not all(torch.equal(rows[at] @ words, whole[at]) for at in firsts)
 
 
 def exact_logits(made: LinearHead, features: torch.Tensor) -> torch.Tensor:
@@ -93,8 +115,9 @@ def test_losses_agree_with_float64(dtype: torch.dtype, bias: bool) -> None:
     logits = exact_logits(made, features)
     targets = logits.argmax(-1)
     targets[::2] = torch.arange(0, 3000, 30)
-    nll = made.nll(features, targets)
-    torch.testing.assert_close(nll.double(), cross_entropy(logits, targets, reduction="none"), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        nll(made, features, targets), cross_entropy(logits, targets, reduction="none"), rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -115,15 +138,29 @@ def test_kl_agrees_with_its_definition_in_float64(dtype: torch.dtype, bias: bool
     torch.testing.assert_close(chunked[0].token_kl(chunked[1])[0].double(), wanted, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+#: The model's precision, that of the head's products, and whether weights are packed.
+PRODUCTS = pytest.mark.parametrize(
+    ("dtype", "products", "packs"),
+    [
+        (torch.float32, "float32", False),
+        (torch.bfloat16, "float32", False),
+        (torch.bfloat16, "bfloat16", False),
+        (torch.bfloat16, "bfloat16", True),
+    ],
+    ids=["float32", "bfloat16-in-float32", "bfloat16", "packed"],
+)
+
+
+@PRODUCTS
 @pytest.mark.parametrize("tokens", [2, 9, 17, 130, 300])
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 def test_losses_are_the_same_bits_whatever_the_chunk(
-    architecture: str, tokens: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    architecture: str, tokens: int, dtype: torch.dtype, products: str, packs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model(architecture)
     model.config.max_position_embeddings = 512
-    stack = LayerStack(model.to(dtype))
+    stack = LayerStack(model.to(dtype), products=products)
+    assert bool(stack.pack(2**30 if packs else 0)) == (packs and packing._multiplies())
     batch = next(random_sequences(1, tokens).batches())
     found: list[list[torch.Tensor]] = []
     for chunk in CHUNKS:
@@ -134,20 +171,28 @@ def test_losses_are_the_same_bits_whatever_the_chunk(
             dense, outputs = (stack.outputs(batch, state) for state in (states[-1], states[-2]))
             whole = torch.cat([logits for _, logits in outputs.chunks()], 1)
             found.append([outputs.token_nll(), outputs.token_kl(dense), whole])
+    exact = not rows_matter(model.get_output_embeddings().weight.detach(), products)
     for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+        assert all(same_or_near(a, b, exact) for a, b in zip(found[0], other, strict=True))
 
 
+@PRODUCTS
 @pytest.mark.parametrize("rows", [1, 15, 16, 47, 300, 1023])
-def test_a_real_heads_products_do_not_depend_on_the_chunk(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_heads_products_do_not_depend_on_the_chunk(
+    rows: int, dtype: torch.dtype, products: str, packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(1)
-    made = LinearHead((), embeddings(torch.randn(5000, 576) * 0.1))
-    features, targets = torch.randn(rows, 576), torch.randint(0, 5000, (rows,))
+    made = LinearHead((), embeddings((torch.randn(5000, 576) * 0.1).to(dtype)), products)
+    made, taken = made.packed(2**30 if packs else 0)
+    assert bool(taken) == bool(made.blocks) == (packs and packing._multiplies())
+    exact = not rows_matter(made.weight, products)
+    features, targets = torch.randn(rows, 576).to(dtype), torch.randint(0, 5000, (rows,))
     losses = []
     for chunk in CHUNKS:
         monkeypatch.setattr(head, "ROWS", chunk)
-        losses.append(made.nll(features, targets))
-    assert all(torch.equal(losses[0], other) for other in losses)
+        with torch.inference_mode():
+            losses.append(nll(made, features, targets))
+    assert all(same_or_near(losses[0], other, exact) for other in losses)
 
 
 def test_parts_are_even_and_cover_everything() -> None:
@@ -199,7 +244,7 @@ def test_the_fused_kernel_is_for_cuda_and_only_where_it_is_installed(
     made, features = a_head(20, bias=True)
     targets = torch.arange(20)
     found = fused(features, made.weight, targets, made.bias)
-    torch.testing.assert_close(found.double(), made.nll(features, targets).double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.double(), nll(made, features, targets), rtol=0, atol=1e-5)
     assert liger["reductions"] == ["none"]
     liger["sums"] = True
     with pytest.raises(UsageError, match="liger-kernel gives no loss for each token; upgrade it"):
@@ -225,5 +270,93 @@ def test_the_fused_kernel_multiplies_only_what_is_to_be_multiplied_in_its_own_pr
     ):
         made, features = a_head(20, dtype=dtype)
         liger["reductions"].clear()
-        replace(made, products=products).nll(features, torch.arange(20))
-        assert len(liger["reductions"]) == uses
+        found = replace(made, products=products).fused_nll(features, torch.arange(20))
+        assert (found is not None) == (len(liger["reductions"]) == 1) == (uses == 1)
+
+
+def test_the_fused_kernel_is_launched_on_the_card_where_its_features_are(
+    liger: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = 0
+
+    def exchange(device: int) -> int:
+        nonlocal current
+        before, current = current, device
+        return before
+
+    monkeypatch.setattr("torch.cuda._exchange_device", exchange)
+    monkeypatch.setattr("torch.cuda._maybe_exchange_device", exchange)
+    on: list[int] = []
+    functional: Any = sys.modules["liger_kernel.transformers.functional"]
+    kernel = functional.liger_fused_linear_cross_entropy
+
+    def launched(*given: Any, **options: Any) -> torch.Tensor:
+        on.append(current)
+        return kernel(*given, **options)  # type: ignore[no-any-return]
+
+    functional.liger_fused_linear_cross_entropy = launched
+    with FakeTensorMode():
+        features, weight = (torch.empty(n, 64, dtype=torch.bfloat16, device="cuda:1") for n in (30, 100))
+        targets = torch.zeros(30, dtype=torch.int64, device="cuda:1")
+        assert LinearHead((), embeddings(weight), "bfloat16").fused_nll(features, targets) is not None
+    assert on == [1]
+    assert current == 0
+
+
+class Products(TorchDispatchMode):
+    """Notes every product of matrices: which it is, and the shape of what it gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, tuple[int, ...]]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function.overloadpacket is torch.ops.aten.mm:
+            self.seen.append((function._overloadname, tuple(result.shape)))
+        return result
+
+
+def test_sums_of_16_bit_products_stay_in_float32_on_a_card() -> None:
+    def used(device: str) -> str:
+        with FakeTensorMode():  # of a card there is but the shape
+            rows, weight = (torch.empty(n, 8, dtype=torch.bfloat16, device=device) for n in (30, 100))
+            logits = torch.empty(30, 100, device=device)
+            with Products() as products:
+                head._multiply(rows, weight, logits)
+        ((name, shape),) = products.seen
+        assert shape == (30, 100)
+        return name
+
+    assert used("cuda") == "dtype_out"
+    assert used("cpu") == "default"  # it has no such product
+
+
+def test_blocks_are_as_large_as_is_right_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(head.COLUMNS, "meta", 2000)
+    made, features = a_head(30)
+    on_meta = LinearHead((), embeddings(made.weight.to("meta")))
+    with Products() as products:
+        on_meta.log_partition(features.to("meta"), torch.zeros(30, dtype=torch.int64, device="meta"))
+    assert [shape for _, shape in products.seen] == [(30, 2000), (30, 1000)]
+
+
+@pytest.mark.parametrize("columns", [1000, 3000, 8192])
+def test_losses_agree_however_large_blocks_are(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, features = a_head(30, bias=True)
+    targets = torch.arange(30)
+    expected = nll(made, features, targets)
+    monkeypatch.setitem(head.COLUMNS, "cpu", columns)
+    torch.testing.assert_close(nll(made, features, targets), expected, rtol=0, atol=1e-5)
+
+
+def test_likelihood_and_kl_of_the_same_outputs_are_made_of_one_product() -> None:
+    made, features = a_head(30)
+    batch = Batch(torch.zeros(1, 31, dtype=torch.int64), torch.tensor([31]))
+    dense, outputs = (LinearOutputs(made, batch, torch.cat([x, x[:1]])[None]) for x in (features, features + 0.1))
+    outputs.token_kl(dense)  # what is kept of the dense model is made once for all masks
+    again = LinearOutputs(made, batch, outputs.hidden)
+    with Products() as products:
+        again.token_nll()
+        again.token_kl(dense)
+    assert [shape for _, shape in products.seen] == [(30, 1024), (30, 1024), (30, 952)]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lpk.core.contracts import Batch, LayerScores, Loss, Problem
 from lpk.core.errors import UsageError
 from lpk.core.pruning.calibration import Corpus
-from lpk.core.pruning.items import Sequences, Together
+from lpk.core.pruning.items import Choices, Questions, Sequences, Together
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.salience import raised
@@ -118,6 +118,29 @@ def test_grad_map_is_the_norm_of_the_gradients_of_one_backward_pass(stack: Layer
     }[reduction]
     wanted = [sum(magnitude(w, g) for w, g in of.values()) for of in layer_gradients(stack, ragged())]
     assert score("grad-map", stack, ragged(), reduction=reduction).layers == pytest.approx(wanted, rel=1e-4)
+
+
+def test_taylor_and_grad_map_on_questions_are_of_the_right_answers_tokens(stack: LayerStack) -> None:
+    def choices(prompt: int, answers: tuple[int, ...], gold: int) -> Choices:
+        ids = random_sequences(len(answers), prompt + max(answers), seed=prompt).ids
+        cut = tuple(row[: prompt + answer] for row, answer in zip(ids, answers, strict=True))
+        return Choices(cut, (prompt,) * len(answers), answers, gold)
+
+    asked = Questions("made up", (choices(6, (1, 9, 4), 2), choices(3, (2, 7), 1), choices(5, (3, 8), 0)))
+    nll, tokens = torch.zeros(()), 0
+    for each in asked.choices:
+        ids = torch.from_numpy(each.ids[each.gold].astype(np.int64))[None]
+        logs = stack.model(ids, use_cache=False).logits.log_softmax(-1)[0, :-1]
+        own = logs.gather(1, ids[0, 1:, None])[each.begins[each.gold] - 1 :]
+        nll, tokens = nll - own.sum(), tokens + len(own)
+    assert tokens == 4 + 7 + 3
+    (nll / tokens).backward()
+    parameters = [dict(layer.named_parameters()) for layer in stack.modules]
+    first_order = [[(p * p.grad).abs().sum().item() for p in of.values() if p.dim() > 1] for of in parameters]
+    norms = [[p.grad.abs().sum().item() for p in of.values()] for of in parameters]  # type: ignore[union-attr]
+    stack.model.zero_grad()
+    assert score("taylor", stack, asked).layers == pytest.approx(list(map(sum, first_order)), rel=1e-4)
+    assert score("grad-map", stack, asked, reduction="l1").layers == pytest.approx(list(map(sum, norms)), rel=1e-4)
 
 
 @pytest.mark.slow

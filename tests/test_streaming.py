@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import Lpk, contents, refused
+from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lpk.core import memory
 from lpk.core.contracts import LayerScores
@@ -256,6 +258,40 @@ def test_files_that_are_not_whole_are_refused(damage: Any, words: str, tmp_path:
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(UsageError, match=words):
         TensorFiles([file])
+
+
+class Copies(TorchDispatchMode):
+    """Notes between which devices and precisions tensors are copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, str, torch.dtype, torch.dtype]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function.overloadpacket in (torch.ops.aten.copy_, torch.ops.aten._to_copy):
+            source = args[1] if function.overloadpacket is torch.ops.aten.copy_ else args[0]
+            self.seen.append((source.device.type, result.device.type, source.dtype, result.dtype))
+        return result
+
+
+def test_what_is_read_goes_to_its_device_before_it_is_converted(tmp_path: Path) -> None:
+    """Only as it is stored does it lie in memory that a card copies from by itself; here ``meta`` stands for the card."""
+    stored = torch.randn(3000).to(torch.bfloat16)
+    save_file({"weight": stored}, tmp_path / "model.safetensors")
+    files = TensorFiles([tmp_path / "model.safetensors"])
+    with Copies() as copies:
+        files.read("weight", torch.empty(3000, device="meta"))
+        files.read("weight", torch.empty(3000, dtype=torch.bfloat16, device="meta"))
+    narrow, wide = torch.bfloat16, torch.float32
+    assert copies.seen == [
+        ("cpu", "meta", narrow, narrow),
+        ("meta", "meta", narrow, wide),
+        ("cpu", "meta", narrow, narrow),
+    ]
+    here = torch.empty(3000)
+    files.read("weight", here)
+    assert torch.equal(here, stored.float())
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path: Path) -> None:

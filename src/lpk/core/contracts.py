@@ -121,6 +121,12 @@ class Batch:
         real = self.real()[:, 1:]
         return real if self.scored is None else real & self.scored[:, 1:]
 
+    def rows(self) -> Iterator[Batch]:
+        """Each sequence by itself, without padding."""
+        for row, length in enumerate(self.lengths.tolist()):
+            scored = None if self.scored is None else self.scored[row : row + 1, :length]
+            yield Batch(self.ids[row : row + 1, :length], self.lengths[row : row + 1], scored)
+
 
 class Calibration(Protocol):
     """The calibration items, as a scorer sees them."""
@@ -144,6 +150,7 @@ class LayerGradient:
         leaving: its output, the same shape.
         hidden: the gradient at its output, the same shape.
         weights: the gradient of each of its parameters, by name.
+        tokens: how many predicted tokens that mean is of.
     """
 
     layer: int
@@ -151,6 +158,7 @@ class LayerGradient:
     leaving: Tensor
     hidden: Tensor
     weights: Mapping[str, Tensor]
+    tokens: int
 
 
 class Stack(Protocol):

@@ -2,10 +2,10 @@
 
 Nearly every head is a chain: a norm, then one product with the output embeddings. Where watching the model shows that,
 and the chain gives the model's own logits bit for bit, losses are made block by block of the vocabulary: the logits of
-2,048 tokens x 1,024 words (8 MB, the same memory again and again) are turned into their log-sum-exp before the next
-block is begun. Whole logits of 2,048 x 49,152 are 400 MB of fresh pages, written and read several times over. Where the
-head is more than that (logits are capped or scaled after the product), the model's own forward makes them, a chunk of
-positions at a time.
+2,048 tokens x 1,024 words (8 MB, the same memory again and again; on a card 64 MB) are turned into their log-sum-exp
+before the next block is begun. Whole logits of 2,048 x 49,152 are 400 MB of fresh pages, written and read several times
+over. Where the head is more than that (logits are capped or scaled after the product), the model's own forward makes
+them, a chunk of positions at a time.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from lpk.core.errors import UsageError
 from lpk.core.pruning.packing import Version, pack, version_of
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
-#: Rows (positions) and columns (words) of the logits that :class:`LinearHead` holds at a time. Measured with 2,048 rows
-#: of SmolLM2-135M on one thread: 0.85 s in all, 0.73 s of it the product itself; with 512 columns 0.94 s.
-ROWS, COLUMNS = 2048, 1024
+#: Rows (positions) and columns (words) of the logits that :class:`LinearHead` holds at a time, columns by the kind of
+#: device. On a processor they stay in its cache. Measured with 2,048 rows of SmolLM2-135M on one thread: 0.85 s in all,
+#: 0.73 s of it the product itself; with 512 columns 0.94 s. A card has no such cache but many threads, and each block
+#: costs some eight launches: there logits may take 64 MB (not measured).
+ROWS, COLUMNS = 2048, {"cpu": 1024, "cuda": 8192}
 #: Positions of whole logits that exist at a time where an objective, or a head that is no chain, needs them.
 CHUNK = 128
 
@@ -39,7 +42,7 @@ class LinearHead:
         product: the module with the output embeddings. A streamed model may give it other weights, or none for a while.
         products: the precision of the products. In float32 those of 16-bit embeddings are exact; the model's own
             16-bit logits are rounded to three digits.
-        blocks: the product by :data:`COLUMNS` words, of packed weights, and which weight they were packed from.
+        blocks: the product by ``COLUMNS["cpu"]`` words, of packed weights, and which weight they were packed from.
     """
 
     before: tuple[nn.Module, ...]
@@ -53,8 +56,9 @@ class LinearHead:
 
         Gemma 3's 262,144 words and the 20 tokens of a question's answers: 41 ms where the plain product takes 67.
         """
-        starts = range(0, len(self.weight), COLUMNS)
-        blocks = tuple(_linear(self.weight[start : start + COLUMNS]) for start in starts)
+        import torch
+
+        blocks = tuple(map(_linear, torch.split(self.weight, COLUMNS["cpu"])))
         taken = pack(blocks, room)
         return (replace(self, blocks=blocks, packed_from=version_of(self.weight)), taken) if taken else (self, 0)
 
@@ -120,19 +124,21 @@ class LinearHead:
             whole[:, columns] = logits
         return whole
 
-    def nll(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Negative log-likelihood of the targets in nats: (rows, hidden), (rows,) -> (rows,), float32 or float64."""
+    def fused_nll(self, features: Tensor, targets: Tensor) -> Tensor | None:
+        """Negative log-likelihood of the targets in nats by a kernel made for it: (rows, hidden), (rows,) -> (rows,).
+
+        None where there is none, or it would multiply in another precision than this head is to.
+        """
         fused = fused_cross_entropy(features.device.type)
-        if fused is not None and features.dtype == self.weight.dtype == self._multiplied(features[:0]).dtype:
-            return fused(features, self.weight, targets, self.bias)
-        log_partition, of_targets = self.log_partition(features, targets)
-        return log_partition - of_targets
+        if fused is None or not features.dtype == self.weight.dtype == self._dtype:
+            return None
+        return fused(features, self.weight, targets, self.bias)
 
     def log_partition(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The log-sum-exp of each row's logits, and the logit of its target: (rows, hidden), (rows,) -> 2 x (rows,).
 
-        Float64; each sum of 1,024 exponentials within is float32. Both come from one product: where the target is all
-        but certain, its rounding errors cancel in the difference.
+        Float64; the sum of a block's exponentials within is float32. Both come from one product: where the target is all
+        but certain, its rounding errors cancel in the difference, the negative log-likelihood.
         """
         import torch
 
@@ -170,27 +176,42 @@ class LinearHead:
         """The logits in float32, some columns at a time: (rows, columns). Each overwrites the one before."""
         import torch
 
-        rows = self._multiplied(rows)
+        rows = rows.to(self._dtype)
         packed = self.blocks and version_of(self.weight) == self.packed_from
-        memory = torch.empty(len(rows) * COLUMNS, device=rows.device)
-        for begin in range(0, len(self.weight), COLUMNS):
-            columns = slice(begin, begin + COLUMNS)
-            weight = self._multiplied(self.weight[columns])
+        size = COLUMNS.get(rows.device.type, COLUMNS["cpu"])
+        memory = torch.empty(len(rows) * size, device=rows.device)
+        for number, begin in enumerate(range(0, len(self.weight), size)):
+            columns = slice(begin, begin + size)
+            weight = self.weight[columns].to(self._dtype)
             logits = memory[: len(rows) * len(weight)].view(len(rows), len(weight))
-            if rows.dtype == torch.float32:
-                torch.mm(rows, weight.T, out=logits)
-            elif packed:
-                logits.copy_(self.blocks[begin // COLUMNS](rows))
+            if packed:
+                logits.copy_(self.blocks[number](rows))
             else:
-                logits.copy_(rows @ weight.T)
+                _multiply(rows, weight, logits)
             if self.bias is not None:
                 logits += self.bias[columns]
             yield columns, logits
 
-    def _multiplied(self, tensor: Tensor) -> Tensor:
+    @property
+    def _dtype(self) -> torch.dtype:
         import torch
 
-        return tensor.to(getattr(torch, self.products))
+        return getattr(torch, self.products)  # type: ignore[no-any-return]
+
+
+def _multiply(rows: Tensor, weight: Tensor, logits: Tensor) -> None:
+    """``rows @ weight.T`` in float32: (rows, hidden), (words, hidden) -> (rows, words).
+
+    Of 16-bit factors a card gives the sums as they are, in float32; a processor rounds them to 16 bits.
+    """
+    import torch
+
+    if rows.dtype == logits.dtype:
+        torch.mm(rows, weight.T, out=logits)
+    elif rows.is_cuda and hasattr(torch.ops.aten.mm, "dtype_out"):  # older torch has none
+        torch.mm(rows, weight.T, out_dtype=logits.dtype, out=logits)
+    else:
+        logits.copy_(rows @ weight.T)
 
 
 def _linear(weight: Tensor) -> nn.Linear:
@@ -212,7 +233,8 @@ class LinearOutputs(Outputs):
 
         A(this) - A(dense) - E_dense[embedding] . (this - dense)
 
-    whose last factor, hidden-sized, is computed once for the dense model.
+    whose last factor, hidden-sized, is computed once for the dense model. Where logits are rounded to 16 bits the roundings
+    of each A stay: they cancel in a likelihood, not here.
     """
 
     def __init__(self, head: LinearHead, batch: Batch, hidden: Tensor) -> None:
@@ -233,14 +255,18 @@ class LinearOutputs(Outputs):
     @cached_property
     def _nll(self) -> Tensor:
         # Once for all objectives of a pass: plain accuracy and normalised, the parts of a mixture.
-        return self._placed(self.head.nll(self._rows, self._targets))
+        fused = self.head.fused_nll(self._rows, self._targets)
+        if fused is not None:
+            return self._placed(fused)
+        log_partition, of_targets = self._sums
+        return self._placed(log_partition - of_targets)
 
     def token_kl(self, dense: Outputs) -> Tensor:
         """See :meth:`lpk.core.contracts.Outputs.token_kl`."""
         if not isinstance(dense, LinearOutputs) or dense.head is not self.head:
             return super().token_kl(dense)
         apart = (self._rows.double() - dense._rows.double()).mul_(dense._expected_embedding).sum(-1)
-        return self._placed(self._log_partition - dense._log_partition - apart)
+        return self._placed(self._sums[0] - dense._sums[0] - apart)
 
     def _placed(self, values: Tensor) -> Tensor:
         """One value for each token that a loss is about, where that token is: (rows,) -> (sequences, tokens - 1)."""
@@ -251,12 +277,13 @@ class LinearOutputs(Outputs):
         return self.batch.ids[:, 1:][self._here]
 
     @cached_property
-    def _log_partition(self) -> Tensor:
-        return self.head.log_partition(self._rows, self._targets)[0]
+    def _sums(self) -> tuple[Tensor, Tensor]:
+        # One product for likelihood and KL.
+        return self.head.log_partition(self._rows, self._targets)
 
     @cached_property
     def _expected_embedding(self) -> Tensor:
-        return self.head.expected_embedding(self._rows, self._log_partition)
+        return self.head.expected_embedding(self._rows, self._sums[0])
 
 
 class ChunkedOutputs(Outputs):
@@ -285,11 +312,14 @@ def fused_cross_entropy(device: str) -> Callable[..., Tensor] | None:
     """
     if device != "cuda" or find_spec("liger_kernel") is None:
         return None
+    import torch
     from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
 
     def losses(features: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:
-        found: Tensor = liger_fused_linear_cross_entropy(features, weight, targets, bias, reduction="none")
-        if found.shape != targets.shape:  # older ones sum whatever is asked for
+        # Triton launches on the current device, whatever it is given.
+        with torch.cuda.device_of(features):  # type: ignore[no-untyped-call]
+            found: Tensor = liger_fused_linear_cross_entropy(features, weight, targets, bias, reduction="none")
+        if found.shape != targets.shape:  # some sum whatever is asked for: 0.5.2, 0.6.0
             raise UsageError("this liger-kernel gives no loss for each token; upgrade it, or uninstall it")
         return found
 

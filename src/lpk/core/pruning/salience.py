@@ -69,6 +69,7 @@ def raised(scores: Sequence[float], layers: Iterable[int]) -> list[float]:
 def mean_gradients(stack: Stack, calibration: Calibration, weighed: Weighed | None = None) -> list[dict[str, Tensor]]:
     """The gradient of the calibration's negative log-likelihood per token: of each layer its parameters, by name.
 
+    Of a question that is the right answer's tokens.
     Held in float32: a number for each parameter of all layers. The absolute value of a sum over sequences is no sum of
     theirs, so nothing smaller will do.
 
@@ -78,13 +79,13 @@ def mean_gradients(stack: Stack, calibration: Calibration, weighed: Weighed | No
     import torch
 
     sums: list[dict[str, Tensor]] = [{} for _ in range(stack.layers)]
-    tokens = sum(int(batch.predicted().sum()) for batch in calibration.batches())
+    tokens = 0
     for batch in calibration.batches():
-        shares = (batch.predicted().sum(1) / tokens).tolist()
-        for number, each in enumerate(stack.gradients(batch)):
+        for each in stack.gradients(batch):
             wanted, here = weighed.counted(each.weights) if weighed else each.weights, sums[each.layer]
             for name, slope in wanted.items():
                 if name not in here:
                     here[name] = slope.new_zeros(slope.shape, dtype=torch.float32)
-                here[name].add_(slope, alpha=shares[number // stack.layers])
-    return sums
+                here[name].add_(slope, alpha=each.tokens)
+            tokens += each.tokens if each.layer == 0 else 0
+    return [{name: total.div_(tokens) for name, total in of.items()} for of in sums]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch, LayerGradient, Outputs
 from lpk.core.errors import UsageError
+from lpk.core.pruning.gradients import gradients
 from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.packing import pack
@@ -146,8 +147,14 @@ class LayerStack:
             return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
         held = {**self.weights(index), **dict(self.modules[index].named_buffers())}
-        args, kwargs = tree_map(widened, start.calls[index])
-        output = torch.func.functional_call(self.modules[index], tree_map(widened, held), (hidden, *args), kwargs)
+        return self.layer_holding(tree_map(widened, held), index, hidden, tree_map(widened, start.calls[index]))
+
+    def layer_holding(self, held: dict[str, Tensor], index: int, hidden: Tensor, call: Call) -> Tensor:
+        """The output of one layer that has these parameters and buffers, by name, in place of its own."""
+        import torch
+
+        args, kwargs = call
+        output = torch.func.functional_call(self.modules[index], held, (hidden, *args), kwargs)
         return output[0] if self._gives_tuple else output  # type: ignore[no-any-return]
 
     def layer_at_once(self, index: int, states: Sequence[Tensor], starts: Sequence[Start]) -> list[Tensor]:
@@ -155,6 +162,8 @@ class LayerStack:
 
         Right where :attr:`batches` is true, but not bit for bit those of :meth:`layer`: a product of more rows may go
         through other code. Each question has a call of its own: it is its prompt that its layers are called with.
+
+        Each output has memory of its own: as a part of what its call gave, one that is kept would keep all the others.
         """
         import torch
 
@@ -168,7 +177,7 @@ class LayerStack:
             together = self.layer(index, torch.cat([states[place] for place in places]), starts[places[0]])
             parts = torch.split(together, [len(states[place]) for place in places])
             for place, part in zip(places, parts, strict=True):
-                outputs[place] = part
+                outputs[place] = part.clone() if len(places) > 1 else part
         return outputs
 
     def pack(self, room: int) -> int:
@@ -248,7 +257,7 @@ class LayerStack:
             self.layer_forwards += len(batch.ids) * self.layers
             yield from watch(self.model, batch).states
             return
-        starts = [self.start(row) for row in _rows(batch)]
+        starts = [self.start(row) for row in batch.rows()]
         rows = [start.hidden for start in starts]
         width = batch.ids.shape[1]
         yield _padded(rows, width)
@@ -264,57 +273,8 @@ class LayerStack:
         return {name: parameter.detach() for name, parameter in self.modules[layer].named_parameters()}
 
     def gradients(self, batch: Batch) -> Iterator[LayerGradient]:
-        """See :meth:`lpk.core.contracts.Stack.gradients`.
-
-        Layer by layer from the head down, each run once more: the memory of one layer's graph, whatever the depth.
-        """
-        import torch
-        from torch.nn.functional import cross_entropy
-
-        if not self.shares_prefixes:
-            raise UsageError(f"{type(self.model).__name__}: gradients need layers that can be run one by one")
-        asked = list(_rows(batch))
-        if batch.question is not None:  # of a question, the right answer's likelihood
-            asked = [asked[batch.question.gold]]
-        for row in asked:
-            with torch.inference_mode(False), torch.no_grad():  # autograd takes no tensor of inference mode
-                scored = None if row.scored is None else row.scored.clone()
-                row = Batch(row.ids.clone(), row.lengths.clone(), scored)  # noqa: PLW2901
-                start = self.start(row)
-                states = [start.hidden]
-                for index in range(self.layers):
-                    states.append(self.layer(index, states[-1], start))
-                self.layer_forwards += self.layers
-            with torch.inference_mode(False), torch.enable_grad():
-                last = states[-1].detach().requires_grad_()
-                logits = self.logits(row, last, slice(0, -1)).float()
-                targets = row.ids[:, 1:].where(row.predicted(), -100)
-                (slope,) = torch.autograd.grad(cross_entropy(logits[0], targets[0], ignore_index=-100), last)
-            del logits
-            backwards = range(self.layers)[::-1]
-            with self.running(backwards):
-                for index in backwards:
-                    slope_after = slope
-                    slope, weights = self._slopes(index, states[index], start, slope_after)
-                    self.layer_forwards += 1
-                    yield LayerGradient(index, states[index], states.pop(), slope_after, weights)
-
-    def _slopes(self, index: int, entering: Tensor, start: Start, after: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The gradients at a layer's input and of its parameters, from that at its output."""
-        import torch
-
-        with torch.inference_mode(False), torch.enable_grad():
-            hidden = entering.detach().requires_grad_()
-            # Tensors of our own over the same memory: a streamed layer's parameters ask for no gradient.
-            held = {name: w.requires_grad_() for name, w in self.weights(index).items() if w.is_floating_point()}
-            args, kwargs = start.calls[index]
-            output = torch.func.functional_call(self.modules[index], held, (hidden, *args), kwargs)
-            output = output[0] if self._gives_tuple else output
-            slope, *slopes = torch.autograd.grad(output, [hidden, *held.values()], after, allow_unused=True)
-        return slope, {
-            name: w.new_zeros(()).expand_as(w) if s is None else s
-            for (name, w), s in zip(held.items(), slopes, strict=True)
-        }
+        """See :meth:`lpk.core.contracts.Stack.gradients`."""
+        return gradients(self, batch)
 
     def logits(self, batch: Batch, hidden: Tensor, positions: slice) -> Tensor:
         """What the model's own head makes of a state before the final norm: (sequences, positions, vocabulary)."""
@@ -446,13 +406,6 @@ class LayerStack:
 
 class _Enough(Exception):
     """Ends a forward whose rest nobody needs."""
-
-
-def _rows(batch: Batch) -> Iterator[Batch]:
-    """Each sequence by itself, without padding."""
-    for row, length in enumerate(batch.lengths.tolist()):
-        scored = None if batch.scored is None else batch.scored[row : row + 1, :length]
-        yield Batch(batch.ids[row : row + 1, :length], batch.lengths[row : row + 1], scored)
 
 
 def _padded(rows: Sequence[Tensor], width: int) -> Tensor:

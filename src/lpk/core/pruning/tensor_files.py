@@ -82,7 +82,9 @@ class TensorFiles:
             return
         flat, done = into.view(-1), 0
         for part in self.parts(name, pinned=into.is_cuda):
-            flat[done : done + len(part)].copy_(part)
+            # To the device first: where precisions differ, copy_ alone would convert here, into memory that is not pinned.
+            there = part if part.dtype == into.dtype else part.to(into.device)
+            flat[done : done + len(part)].copy_(there)
             done += len(part)
 
     def parts(self, name: str, *, pinned: bool = False) -> Iterator[Tensor]:
