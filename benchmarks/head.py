@@ -38,10 +38,10 @@ def contestants(
 
     there = outputs(dense)
     outputs(features).token_kl(there)  # what is kept of the dense model is made once for all masks
-    memory = torch.empty(len(features) * COLUMNS, dtype=features.dtype)
+    memory = torch.empty(len(features) * COLUMNS["cpu"], dtype=features.dtype)
 
     def product() -> None:
-        for part in weight.split(COLUMNS):
+        for part in weight.split(COLUMNS["cpu"]):
             torch.mm(features, part.T, out=memory[: len(features) * len(part)].view(len(features), len(part)))
 
     def whole_kl() -> torch.Tensor:

@@ -82,7 +82,7 @@ class Loop:
         assert head is not None
         return met + [
             (self.batch.ids.shape[1] - 1, block.to(getattr(torch, head.products)))
-            for block in head.weight.split(COLUMNS)
+            for block in head.weight.split(COLUMNS["cpu"])
         ]
 
     def products(self) -> None:
