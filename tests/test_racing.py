@@ -96,7 +96,7 @@ def test_without_racing_each_batch_is_one_look_at_all_sequences(name: str) -> No
     losses = Losses(noise=0.3)
     outcome = search(name, losses)
     assert {trial.sequences for trial in outcome.trials} == {SEQUENCES}
-    assert not any(outcome.stopped())
+    assert not any(trial.stopped for trial in outcome.trials)
     if name == "greedy":
         assert outcome.best.mask == plain_greedy(losses)
         assert outcome.trials[-1].step == BUDGET - 1
@@ -135,17 +135,41 @@ def test_lazy_greedy_measures_fewer_masks_than_greedy() -> None:
 def test_one_sequence_is_no_race(name: str) -> None:
     searcher: Any = installed().find("searcher", name).create({"confidence": 0.9})
     outcome = drive(searcher, Problem(6, 2, sequences=1, workspace=Path()), Losses(0.1))
-    assert not any(outcome.stopped())
+    assert not any(trial.stopped for trial in outcome.trials)
 
 
-def test_the_record_says_what_was_stopped_and_when() -> None:
-    losses = Losses(0.05)
-    outcome = search("greedy", losses, confidence=0.9, first=4)
-    stopped = {t.mask: t.sequences for t, gone in zip(outcome.trials, outcome.stopped(), strict=True) if gone}
-    assert stopped
-    assert all(losses.measured[mask] == sequences < SEQUENCES for mask, sequences in stopped.items())
+@pytest.mark.parametrize("noise", [0.01, 0.3])
+@pytest.mark.parametrize("name", ["greedy", "beam", "lazy-greedy", "evolutionary", "genetic", "swap"])
+def test_the_record_says_who_lost_each_race_and_when(name: str, noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each race's masks, those that were not looked at on all sequences and did not win, at their last look."""
+    lost: list[tuple[LayerMask, int]] = []
+    races, race = 0, Racing.race
+
+    def watched(racing: Racing, problem: Problem, masks: Sequence[LayerMask], keep: int = 1) -> Any:
+        nonlocal races
+        ranked = yield from race(racing, problem, masks, keep)
+        if racing.races:
+            races += 1
+            assert {mask for mask, _ in ranked} == set(masks)
+            lost.extend((mask, len(loss.items)) for mask, loss in ranked[keep:] if len(loss.items) < SEQUENCES)
+        return ranked
+
+    monkeypatch.setattr(Racing, "race", watched)
+    outcome = search(name, Losses(noise), confidence=0.9, first=4)
+    stopped = [(trial.mask, trial.sequences) for trial in outcome.trials if trial.stopped]
+    assert sorted(stopped) == sorted(lost)
+    assert races > 1
+    assert len(lost) > races
     assert outcome.best.sequences == SEQUENCES
-    assert {trial.sequences for trial in outcome.trials} >= {4, SEQUENCES}
+
+
+def test_published_stages_say_who_did_not_survive_the_first() -> None:
+    outcome = search("evolutionary", Losses(0.2), selection="stages", initial=10, offspring=8)
+    assert any(trial.stopped for trial in outcome.trials)
+    for _, batch in itertools.groupby(outcome.trials, lambda trial: trial.step):
+        look = list(batch)
+        kept = {trial.mask for trial in sorted(look, key=lambda trial: trial.loss)[:2]}
+        assert all(trial.stopped == (trial.sequences < SEQUENCES and trial.mask not in kept) for trial in look)
 
 
 def test_evolution_keeps_its_parent_and_tries_nothing_twice() -> None:
@@ -194,7 +218,7 @@ def test_a_genetic_search_that_races_ends_with_its_best_on_all_sequences() -> No
     plain, raced = Losses(0.2), Losses(0.2)
     search("genetic", plain)
     outcome = search("genetic", raced, confidence=0.9)
-    assert any(outcome.stopped())
+    assert any(trial.stopped for trial in outcome.trials)
     assert outcome.best.sequences == SEQUENCES
     assert sum(raced.measured.values()) < 0.8 * sum(plain.measured.values())
     assert len(raced.measured) == len(plain.measured) == 16 + 10 * 13

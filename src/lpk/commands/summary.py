@@ -46,9 +46,7 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
     ]
     lines.append(f"  hidden states      {cost['peak_state_bytes'] / 1e6:,.1f} MB at most while it searched")
     if stopped := result["masks"]["stopped_early"]:
-        lines.append(
-            f"  racing             {stopped:,} looks at fewer sequences were the last at their mask (trials.csv)"
-        )
+        lines.append(f"  racing             {stopped:,} candidates were stopped before all sequences (trials.csv)")
     if found:
         lines.append(
             f"  memo               {found:,} measurements were there already; this run has made {cost['measurements']:,}"

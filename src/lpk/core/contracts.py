@@ -445,10 +445,15 @@ class Loss(float):
 
 @dataclass(frozen=True)
 class Probe:
-    """A cheaper look: masks on the first ``sequences`` sequences only. To ask for all of them later costs the rest."""
+    """A cheaper look: masks on the first ``sequences`` sequences only. To ask for all of them later costs the rest.
+
+    Attributes:
+        stopped: those that this look has ruled out; the searcher adds them once it has the losses. They are recorded so.
+    """
 
     masks: Sequence[LayerMask]
     sequences: int
+    stopped: set[LayerMask] = field(default_factory=set)
 
 
 #: Yields batches of masks, or a :class:`Probe` of some, and is sent their losses in the same order. Masks below the

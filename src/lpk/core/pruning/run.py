@@ -353,7 +353,7 @@ class _Run:
             "masks": {
                 "asked": len(trials),
                 "distinct": len({trial.mask for trial in trials}),
-                "stopped_early": sum(self.outcome.stopped()),
+                "stopped_early": sum(trial.stopped for trial in trials),
             },
         }
 
@@ -396,10 +396,10 @@ class _Run:
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["trial", "step", "removed", "layers_removed", "sequences", "loss", "stopped"])
-        for number, (trial, stopped) in enumerate(zip(self.outcome.trials, self.outcome.stopped(), strict=True)):
+        for number, trial in enumerate(self.outcome.trials):
             removed = " ".join(map(str, trial.mask.removed))
-            row = [number, trial.step, removed, len(trial.mask), trial.sequences, repr(trial.loss), int(stopped)]
-            writer.writerow(row)
+            about = trial.sequences, repr(trial.loss), int(trial.stopped)
+            writer.writerow([number, trial.step, removed, len(trial.mask), *about])
         write_text(self.out / "trials.csv", table.getvalue())
         write_json(self.out / "cost.json", self.cost)
 

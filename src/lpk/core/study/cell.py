@@ -332,7 +332,7 @@ def _drive(parts: Parts, problem: Problem, losses_of: LossesOf) -> Outcome:
 
 
 def _trials(cell: CellRecipe, budget: int, outcome: Outcome) -> Iterator[Trial]:
-    for trial, stopped in zip(outcome.trials, outcome.stopped(), strict=True):
+    for trial in outcome.trials:
         yield Trial(
             cell.model,
             cell.objective,
@@ -343,7 +343,7 @@ def _trials(cell: CellRecipe, budget: int, outcome: Outcome) -> Iterator[Trial]:
             trial.mask.removed,
             trial.sequences,
             float(trial.loss),
-            stopped,
+            trial.stopped,
         )
 
 
