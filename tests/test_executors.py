@@ -30,15 +30,22 @@ def many(tokens: int = 0, **options: Any) -> Any:
 
 
 class Layers:
-    """Counts the calls of a stack's layers, and takes made-up time: a call, and each of its tokens, cost so much."""
+    """Counts the calls of a stack's layers, and takes made-up time: a call, and each of its tokens, cost so much.
+
+    Of more tokens than there is room for memory runs out.
+    """
 
     batches = True
 
-    def __init__(self, call: float, token: float) -> None:
-        self.call, self.token, self.now, self.calls = call, token, 0.0, []
+    def __init__(self, call: float, token: float, room: float = float("inf")) -> None:
+        self.call, self.token, self.room, self.now, self.calls = call, token, room, 0.0, []
+        self.inference = True
 
     def layer_at_once(self, index: int, states: Sequence[torch.Tensor], starts: Sequence[Any]) -> list[torch.Tensor]:
         tokens = sum(state.shape[1] for state in states)
+        self.inference &= torch.is_inference_mode_enabled()
+        if tokens > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.75 GiB.")
         self.calls.append(tokens)
         self.now += max(self.call, self.token * tokens)
         return list(states)
@@ -77,7 +84,9 @@ def test_calls_are_of_one_length_and_no_larger_than_what_fills() -> None:
     layers = Layers(1, 1)
     lengths = [24, 9, 24, 9, 24, 24]
     states = [torch.full((1, length, 2), float(place)) for place, length in enumerate(lengths)]
-    done = many(50).run(layers, 0, states, [None] * len(states))
+    executor = many(50)
+    executor.at_once(layers, states[0], None)
+    done = executor.run(layers, 0, states, [None] * len(states))
     assert [float(output.mean()) for output in done] == list(map(float, range(6)))  # in their own order
     assert sorted(layers.calls) == [18, 48, 48]
 
@@ -90,6 +99,55 @@ def test_what_fills_the_device_is_found_by_doubling(
     monkeypatch.setattr("time.perf_counter", lambda: layers.now)
     executor = many(most=4096)
     assert executor.at_once(layers, torch.zeros(1, 64, 2), None) == expected // 64
+    assert layers.inference  # no graph of what is only timed
+
+
+def test_what_fills_the_device_is_found_for_each_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor, narrow, wide = many(most=4096), Layers(1000, 1), Layers(100, 1)
+    for layers, dtype, expected in ((narrow, torch.bfloat16, 1024), (wide, torch.float32, 128)):
+        monkeypatch.setattr("time.perf_counter", lambda layers=layers: layers.now)
+        assert executor.at_once(layers, torch.zeros(1, 64, 2, dtype=dtype), None) == expected // 64
+
+
+def test_doubling_ends_where_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = Layers(1e9, 1, room=700)
+    monkeypatch.setattr("time.perf_counter", lambda: layers.now)
+    assert many().at_once(layers, torch.zeros(1, 64, 2), None) == 512 // 64
+    with pytest.raises(torch.OutOfMemoryError):  # not even one fits: nothing that an executor could mend
+        many().at_once(Layers(1, 1, room=32), torch.zeros(1, 64, 2), None)
+
+
+def test_a_call_that_memory_has_no_room_for_is_halved_and_so_are_those_after_it() -> None:
+    layers, executor = Layers(1, 1, room=100), many(256)
+    states = [torch.full((1, 32, 2), float(place)) for place in range(9)]
+    assert executor.at_once(layers, states[0], None) == 8
+    done = executor.run(layers, 0, states, [None] * len(states))
+    assert [float(output.mean()) for output in done] == list(map(float, range(9)))
+    assert layers.calls == [64, 64, 64, 64, 32]
+    assert executor.at_once(layers, states[0], None) == 2
+    layers.room = 16
+    with pytest.raises(torch.OutOfMemoryError):
+        executor.run(layers, 0, states, [None] * len(states))
+
+
+def test_layers_of_a_streamed_model_that_take_one_sequence_alone_get_one() -> None:
+    layers, executor = Layers(1, 1), many(1000)
+    layers.batches = False
+    states = [torch.zeros(1, 8, 2)] * 3
+    assert executor.at_once(layers, states[0], None) == 1
+    executor.run(layers, 0, states, [None] * 3)
+    assert layers.calls == [8, 8, 8]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_fills_the_device_is_found_on_text_of_every_architecture(architecture: str, tmp_path: Path) -> None:
+    stack = LayerStack(tiny_model(architecture))
+    plain, measured = (
+        Evaluator(stack, objective("perplexity"), ragged(), Memo(tmp_path / name), "x", executor=executor)
+        for name, executor in (("plain", None), ("many", many(most=256)))
+    )
+    for here, there in zip(measured.losses(ALL_MASKS[::7]), plain.losses(ALL_MASKS[::7]), strict=True):
+        assert here.items == pytest.approx(there.items, abs=1e-4)
 
 
 def test_a_layer_that_takes_one_sequence_alone_gets_one(tmp_path: Path) -> None:

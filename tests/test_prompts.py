@@ -182,6 +182,23 @@ def test_many_at_once_agree_and_the_plan_is_what_runs(tokens: int, memory: int, 
     assert planned.cost.head_tokens == len(MASKS) * 4 * (3 + 1 + 5)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_fills_the_device_is_found_on_questions_of_every_architecture(architecture: str, tmp_path: Path) -> None:
+    stack, items = LayerStack(tiny_model(architecture)), questions()
+    plain = Evaluator(stack, objective("task-margin"), items, Memo(tmp_path / "plain"), "x")
+    batched = Evaluator(stack, objective("task-margin"), items, Memo(tmp_path / "many"), "x", executor=many(most=256))
+    for here, there in zip(batched.losses(MASKS), plain.losses(MASKS), strict=True):
+        assert here.items == pytest.approx(there.items, abs=1e-4)
+
+
+def test_a_padded_batch_of_options_is_called_by_itself() -> None:
+    stack, executor = LayerStack(tiny_model("gemma2")), many(1000)  # its attention takes no shared prompt
+    (batch,) = questions((9,)).batches()
+    start = stack.start(batch)
+    assert start.hidden.shape[0] == 3
+    assert executor.at_once(stack, start.hidden, start) == 1
+
+
 def test_one_question_goes_through_a_layer_in_one_call_for_all_masks() -> None:
     """Two questions of as many places: not in one call, for each has a mask of its own; nor a call for each state."""
     stack, shapes = LayerStack(tiny_model()), list[tuple[int, ...]]()

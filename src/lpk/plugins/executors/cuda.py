@@ -1,9 +1,9 @@
 """Many states at once, for a card that one sequence cannot fill.
 
 States of all masks and sequences that need a layer go through it in few large calls. How many tokens make a call is
-found by timing a layer with twice as many again and again, until twice as many are hardly faster. Losses then depend on
-what they were computed beside, by rounding: within ``1e-4`` nats of those of ``local`` in float32 on the models of
-``lpk.testing``.
+found by timing a layer with twice as many again and again, until twice as many are hardly faster or memory has no room
+for them. Losses then depend on what they were computed beside, by rounding: within ``1e-4`` nats of those of ``local``
+in float32 on the models of ``lpk.testing``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lpk import hookimpl
 from lpk.core.contracts import Component, Executor, Layers, Options
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 #: Twice the tokens must take less than this of the time per token for the call to be doubled.
@@ -33,44 +34,72 @@ class CudaOptions(Options):
 class Cuda(Executor[CudaOptions]):
     def __init__(self, options: CudaOptions) -> None:
         super().__init__(options)
-        self._tokens = options.tokens
+        self._fills: dict[torch.dtype, int] = {}  # tokens of a call; float32 takes other products than 16 bits
 
     def at_once(self, layers: Layers, state: Tensor, start: Any) -> int:
-        if not layers.batches:
+        if len(state) > 1 or not layers.batches:
             return 1
-        if not self._tokens:
-            self._tokens = self._filling(layers, state, start)
-        return max(1, self._tokens // (state.shape[0] * state.shape[1]))
+        if state.dtype not in self._fills:
+            self._fills[state.dtype] = self.options.tokens or self._filling(layers, state, start)
+        return max(1, self._fills[state.dtype] // state.shape[1])
 
     def run(self, layers: Layers, index: int, states: Sequence[Tensor], starts: Sequence[Any]) -> list[Tensor]:
         done: list[Tensor] = [states[0]] * len(states)
-        for places in self._calls([(state.shape[0], state.shape[1]) for state in states]):
-            outputs = layers.layer_at_once(index, [states[p] for p in places], [starts[p] for p in places])
+        for places in self._calls(layers, states):
+            outputs = self._call(layers, index, [states[p] for p in places], [starts[p] for p in places])
             for place, output in zip(places, outputs, strict=True):
                 done[place] = output
         return done
 
-    def _calls(self, shapes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+    def _calls(self, layers: Layers, states: Sequence[Tensor]) -> Iterator[list[int]]:
         """The places of the states of each call: all of one length, and no more tokens than fill the device.
 
         The options of a question, several sequences in one state, are called as they are: what their layers are called
         with may be of as many rows.
         """
-        order = sorted(range(len(shapes)), key=shapes.__getitem__)
-        for (rows, length), group in groupby(order, key=shapes.__getitem__):
+
+        def shape(place: int) -> tuple[int, ...]:
+            return tuple(states[place].shape)
+
+        for _, group in groupby(sorted(range(len(states)), key=shape), key=shape):
             places = list(group)
-            size = max(1, self._tokens // length) if rows == 1 else 1
+            state = states[places[0]]
+            together = len(state) == 1 and layers.batches
+            size = max(1, self._fills.get(state.dtype, 0) // state.shape[1]) if together else 1
             yield from (places[begin : begin + size] for begin in range(0, len(places), size))
 
+    def _call(self, layers: Layers, index: int, states: Sequence[Tensor], starts: Sequence[Any]) -> list[Tensor]:
+        """One call; where memory has no room for it, two of half as many states, and so are all that follow."""
+        import torch
+
+        try:
+            return layers.layer_at_once(index, states, starts)
+        except torch.OutOfMemoryError:
+            if len(states) == 1:
+                raise
+        half = len(states) // 2  # out here the error is gone, and with it what it kept alive
+        self._fills[states[0].dtype] = half * states[0].shape[1]
+        parts = slice(0, half), slice(half, None)
+        return [output for part in parts for output in self._call(layers, index, states[part], starts[part])]
+
     def _filling(self, layers: Layers, state: Tensor, start: Any) -> int:
-        """The tokens of a call from which on more are hardly faster."""
+        """The tokens of a call from which on more are hardly faster, or too many for the memory."""
+        import torch
 
         def seconds(rows: int) -> float:
             return _seconds(lambda: layers.layer_at_once(0, [state] * rows, [start] * rows), state)
 
-        rows, best, tokens = 1, seconds(1), int(state.shape[1])
-        while 2 * rows * tokens <= self.options.most and (twice := seconds(2 * rows)) <= 2 * best * PAYS:
-            rows, best = 2 * rows, twice
+        rows, tokens = 1, int(state.shape[1])
+        with torch.inference_mode():
+            best = seconds(1)
+            while 2 * rows * tokens <= self.options.most:
+                try:
+                    twice = seconds(2 * rows)
+                except torch.OutOfMemoryError:
+                    break
+                if twice > 2 * best * PAYS:
+                    break
+                rows, best = 2 * rows, twice
         return rows * tokens
 
 
