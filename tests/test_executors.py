@@ -13,7 +13,9 @@ from test_evaluator import ALL_MASKS, objective
 
 from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.items import Sequences
+from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
+from lpk.core.pruning.schedule import Trie
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed
 from lpk.testing import random_sequences, tiny_model
@@ -178,3 +180,43 @@ def test_on_a_card_losses_agree_with_the_processors(architecture: str, tmp_path:
     measured = Evaluator(card, objective("kl"), ids, Memo(tmp_path / "card"), "x", executor=many())
     for ours, theirs in zip(measured.losses(ALL_MASKS), plain, strict=True):
         assert ours.items == pytest.approx(theirs.items, rel=1e-3, abs=1e-4)
+
+
+def test_a_plan_runs_nothing_and_what_fills_is_found_without_graphs(tmp_path: Path) -> None:
+    stack, graphs = LayerStack(tiny_model()), list[bool]()
+    hooks = [
+        module.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()))
+        for module in stack.model.modules()
+    ]
+    memo = Memo(tmp_path / "memo")
+    measured = Evaluator(stack, objective("perplexity"), ragged(), memo, "x", executor=many(most=256))
+    ran = len(graphs)
+    assert ran
+    planned = measured.plan(ALL_MASKS)
+    assert len(graphs) == ran
+    measured.losses(ALL_MASKS)
+    assert not any(graphs)
+    assert memo.cost() == planned.cost
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("tokens", [1, 96, 100_000])
+@pytest.mark.parametrize("states", [12, 64])
+def test_a_call_larger_than_the_budget_takes_no_sharing_away(
+    states: int, tokens: int, streams: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, items = LayerStack(tiny_model()), random_sequences(4, 24)
+    monkeypatch.setattr(stack, "streams", streams)
+    masks = [LayerMask(6, (layer,)) for layer in range(6)]
+    budget = states * 24 * stack.token_bytes
+    measured = Evaluator(
+        stack, objective("perplexity"), items, Memo(tmp_path / "memo"), "x", budget, executor=many(tokens)
+    )
+    planned = measured.plan(masks)
+    assert planned.cost.naive_layer_forwards == 4 * 30
+    assert planned.cost.layer_forwards == 4 * Trie.of(masks).edges() == 80
+    assert planned.peak_state_bytes <= budget
+    measured.losses(masks)
+    assert measured.memo.cost() == planned.cost

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from lpk.core.contracts import Executor, Loss, Objective, Options, Outputs
 from lpk.core.errors import PluginError, blaming
 from lpk.core.pruning.head import WholeOutputs
+from lpk.core.pruning.layout import Layout, layouts
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
-from lpk.core.pruning.prompts import laid_out
 from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_first, layer_by_layer
 from lpk.core.pruning.stack import LayerStack, Start
 
@@ -70,13 +70,15 @@ class Evaluator:
         self.stack, self.objective, self.sequences = stack, objective, sequences
         self.memo, self.context, self.executor = memo, context, executor or Executor(Options())
         self.memory, self.on_cost = memory, on_cost
-        self._at_once: dict[tuple[int, int], int] = {}
         batches = list(sequences.batches())
         self._weights = {
             context: [float(each.weights(batch).sum()) for batch in batches] for context, each in self._measured.items()
         }
         self._predicted = [int(batch.predicted().sum()) for batch in batches]
-        self._prompts = laid_out(stack, batches)
+        self._layouts = layouts(stack, sequences, self.executor)
+        # Whether all states should pass through a layer before the next.
+        many = stack.streams or any(layout.together > 1 for layout in self._layouts)
+        self._by_layer = stack.shares_prefixes and many
         self._dense_outputs: dict[int, Outputs] = {}
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
@@ -106,14 +108,15 @@ class Evaluator:
         return {context: self._known(context, masks, None) for context in self.beside}
 
     def plan(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Plan:
-        """What :meth:`losses` would take now, the dense model's forwards for comparison aside."""
+        """What :meth:`losses` would take now, the dense model's forwards for comparison aside. Nothing is run for it."""
         plan = Plan()
-        sizes: dict[tuple[int, int, tuple[LayerMask, ...]], Size] = {}
+        sizes: dict[tuple[int, int, int, tuple[LayerMask, ...]], Size] = {}
         for items, missing in self._work(masks, sequences):
             rows = sum(self.sequences.shape(item)[0] for item in items)
-            tokens = sum(math.prod(self._shape(item)) for item in items)
+            tokens = sum(self._layouts[item].tokens for item in items)
             naive = sum(len(mask.kept) for mask in missing)
-            key = max(math.prod(self._shape(item)) for item in items), len(items), tuple(missing)
+            longest = self._longest(items)
+            key = longest.tokens, longest.together, len(items), tuple(missing)
             if key not in sizes:
                 walked = self.stack.shares_prefixes
                 sizes[key] = Size.of(self._schedule(Trie.of(missing), items)) if walked else Size(naive)
@@ -141,7 +144,7 @@ class Evaluator:
         for item, missing in self._missing(masks, sequences):
             groups.setdefault(tuple(missing), []).append(item)
         for together, items in groups.items():
-            if self._by_layer(items):
+            if self._by_layer:
                 yield from self._fitting(items, list(together))
             else:
                 yield from (([item], list(together)) for item in items)
@@ -155,36 +158,23 @@ class Evaluator:
             if missing and keys.index(key) == item:
                 yield item, missing
 
-    def _by_layer(self, items: list[int]) -> bool:
-        """Whether all states should pass through a layer before the next."""
-        return self.stack.shares_prefixes and (self.stack.streams or any(self._together(item) > 1 for item in items))
-
-    def _shape(self, item: int) -> tuple[int, int]:
-        """The sequences and tokens of an item's hidden state."""
-        prompt = self._prompts[item]
-        return self.sequences.shape(item) if prompt is None else (1, prompt.ids.shape[1])
-
     def _start(self, item: int) -> Start:
-        return self.stack.start(self.sequences.batch(item), self._prompts[item])
+        return self.stack.start(self.sequences.batch(item), self._layouts[item].prompt)
 
-    def _together(self, item: int) -> int:
-        """How many states of an item of this shape the executor takes at once."""
-        shape = self._shape(item)
-        if shape not in self._at_once:
-            start = self._start(item)
-            self._at_once[shape] = self.executor.at_once(self.stack, start.hidden, start)
-        return self._at_once[shape]
+    def _longest(self, items: list[int]) -> Layout:
+        """That of the one with the most tokens."""
+        return max((self._layouts[item] for item in items), key=lambda layout: layout.tokens)
 
-    def _state_bytes(self, items: list[int]) -> int:
-        """What the largest of these items' hidden state takes."""
-        return max(math.prod(self._shape(item)) for item in items) * self.stack.token_bytes
+    def _fit(self, items: list[int]) -> int:
+        """How many hidden states of the longest of these items the budget holds."""
+        return self.memory // (self._longest(items).tokens * self.stack.token_bytes)
 
     def _fitting(self, items: list[int], masks: list[LayerMask]) -> Iterator[tuple[list[int], list[LayerMask]]]:
         """Split into groups whose states fit into memory: by sequences, which shares as much; by masks if it must be."""
-        longest = max(items, key=lambda item: math.prod(self._shape(item)))
-        fit = self.memory // self._state_bytes(items)
-        states = Size.of(layer_by_layer(Trie.of(masks), self.stack.layers)).states
-        at_once = (fit - self._together(longest) + 1) // states
+        fit, states = self._fit(items), self._states(Trie.of(masks))
+        # A call takes half of the budget at most: a large one saves less than masks share.
+        call = max(1, min(self._longest(items).together, fit // 2))
+        at_once = (fit - call + 1) // states
         if at_once < 1 and len(masks) > 1:
             masks = sorted(masks, key=lambda mask: mask.kept)
             for half in (masks[: len(masks) // 2], masks[len(masks) // 2 :]):
@@ -195,11 +185,16 @@ class Evaluator:
 
     def _schedule(self, root: Trie, items: list[int]) -> Schedule:
         """The order of work for these masks on these sequences."""
-        if self._by_layer(items):
-            at_once = min(self._together(item) for item in items) // len(items)
+        if self._by_layer:
+            spare = self._fit(items) // len(items) - self._states(root) + 1
+            at_once = min(self._longest(items).together // len(items), spare)
             return layer_by_layer(root, self.stack.layers, max(1, at_once))
         # Beside the states kept at branching points: the embedding's output, and a layer's input and output.
-        return depth_first(root, max(0, self.memory // self._state_bytes(items) - 3))
+        return depth_first(root, max(0, self._fit(items) - 3))
+
+    def _states(self, root: Trie) -> int:
+        """How many states are alive at once, of each sequence, where one goes through a layer after the other."""
+        return Size.of(layer_by_layer(root, self.stack.layers)).states
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
