@@ -240,8 +240,8 @@ class Outputs(ABC):
     """What one masked model says about one batch. Logits come in chunks of positions, never whole.
 
     Attributes:
-        hidden: the last hidden state before the final norm, (sequences, tokens, hidden); None where the model is
-            evaluated by whole forwards only.
+        hidden: the last hidden state before the final norm, (sequences, tokens, hidden); None where the model's head
+            looks at more than that.
     """
 
     batch: Batch

@@ -7,13 +7,12 @@ meet the memo.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Executor, Loss, Objective, Options, Outputs
 from lpk.core.errors import PluginError, blaming
-from lpk.core.pruning.head import WholeOutputs
 from lpk.core.pruning.layout import Layout, layouts
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
@@ -32,8 +31,8 @@ class Plan:
     """What measuring some masks would take now.
 
     Attributes:
-        peak_state_bytes: hidden states alive at once, at most. Within the budget, but for the least that can be done:
-            two states and the embedding's output.
+        peak_state_bytes: hidden states alive at once, at most, and what is kept of the dense model to compare with.
+            Within the budget, but for the least that can be done: two states and the embedding's output.
     """
 
     cost: Cost = field(default_factory=Cost)
@@ -108,8 +107,8 @@ class Evaluator:
         return {context: self._known(context, masks, None) for context in self.beside}
 
     def plan(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Plan:
-        """What :meth:`losses` would take now, the dense model's forwards for comparison aside. Nothing is run for it."""
-        plan = Plan()
+        """What :meth:`losses` would take now, the dense model's forwards for comparison included. Nothing is run for it."""
+        plan, dense = Plan(), set(self._dense_outputs)
         sizes: dict[tuple[int, int, int, tuple[LayerMask, ...]], Size] = {}
         for items, missing in self._work(masks, sequences):
             rows = sum(self.sequences.shape(item)[0] for item in items)
@@ -127,10 +126,23 @@ class Evaluator:
                 measurements=len(items) * len(missing),
             )
             plan.peak_state_bytes = max(plan.peak_state_bytes, sizes[key].states * tokens * self.stack.token_bytes)
-        if plan.cost.measurements and self.needs_dense:
-            # Of the dense model are kept: the last hidden state, what the norm makes of it, and for KL an expectation.
-            plan.peak_state_bytes += 3 * self.sequences.tokens * self.stack.token_bytes
+            if self.needs_dense:
+                new = set(items) - dense
+                plan.cost += Cost(sum(self.sequences.shape(item)[0] for item in new) * self.stack.layers)
+                dense |= new if self.stack.ends_in_head else set()
+        if plan.cost.measurements:
+            plan.peak_state_bytes += self._kept_bytes(dense)
         return plan
+
+    def _kept_bytes(self, items: Iterable[int]) -> int:
+        """What the dense model's outputs take once they have been compared with, at most.
+
+        For each token the last hidden state and what the norm makes of it, in the model's precision; and for KL, of the
+        distribution, the log-partition in float64 and the expectation in float32.
+        """
+        tokens = sum(math.prod(self.sequences.shape(item)) for item in items)
+        width: int = self.stack.token_bytes // self.stack.model.dtype.itemsize
+        return tokens * (2 * self.stack.token_bytes + 8 + 4 * width)
 
     # -- what to measure together -------------------------------------------------------------------------------------
 
@@ -166,8 +178,9 @@ class Evaluator:
         return max((self._layouts[item] for item in items), key=lambda layout: layout.tokens)
 
     def _fit(self, items: list[int]) -> int:
-        """How many hidden states of the longest of these items the budget holds."""
-        return self.memory // (self._longest(items).tokens * self.stack.token_bytes)
+        """How many hidden states of the longest of these items the budget holds, beside what is kept to compare with."""
+        kept = self._kept_bytes(range(len(self.sequences))) if self.needs_dense else 0
+        return max(0, self.memory - kept) // (self._longest(items).tokens * self.stack.token_bytes)
 
     def _fitting(self, items: list[int], masks: list[LayerMask]) -> Iterator[tuple[list[int], list[LayerMask]]]:
         """Split into groups whose states fit into memory: by sequences, which shares as much; by masks if it must be."""
@@ -222,9 +235,8 @@ class Evaluator:
         return loss
 
     def _dense(self, items: list[int]) -> dict[int, Outputs]:
-        """The dense model's outputs. They stay in memory: hidden-sized, where logits are vocabulary-sized."""
-        # A whole forward's outputs are logits: too large to keep.
-        kept = self._dense_outputs if self.stack.shares_prefixes else {}
+        """The dense model's outputs. They stay in memory, unless they are as large as the vocabulary."""
+        kept = self._dense_outputs if self.stack.ends_in_head else {}
         new = [item for item in items if item not in kept]
         for item, _, outputs, layer_forwards in self._outputs(new, [LayerMask(self.stack.layers)]) if new else ():
             kept[item] = outputs
@@ -239,8 +251,7 @@ class Evaluator:
             for item in items:
                 batch = self.sequences.batch(item)
                 for mask in masks:
-                    ran = len(batch.ids) * len(mask.kept)
-                    yield item, mask, WholeOutputs(batch, self.stack.masked_logits(batch, mask)), ran
+                    yield item, mask, self.stack.masked_outputs(batch, mask), len(batch.ids) * len(mask.kept)
             return
         root = Trie.of(masks)
         starts = [self._start(item) for item in items]

@@ -289,7 +289,7 @@ class _Run:
                 count * rows // sequences
                 for count in (expected.cost.layer_forwards, expected.cost.naive_layer_forwards)
             )
-            total = planned + rows * self.stack.layers
+            total = planned + rows * self.stack.layers * (1 + evaluator.needs_dense)
             title += f", about {planned:,} layer-forwards ({naive:,} without sharing)"
 
         def on_best(trial: Trial) -> None:
