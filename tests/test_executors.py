@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,29 @@ def test_a_run_by_the_cuda_executor_on_this_processor(lpk: Lpk, base: list[Any],
     assert "executor" in (tmp_path / "run" / "recipe.yaml").read_text()
     ours, theirs = contents(tmp_path / "run"), contents(finished[0])
     assert ours["model/model.safetensors"] == theirs["model/model.safetensors"]
+
+
+def test_a_run_goes_on_with_the_calls_that_it_began_with(lpk: Lpk, base: list[Any], tmp_path: Path) -> None:
+    """Found by timing, they would differ from time to time, and with them the last bits of losses."""
+    out = tmp_path / "run"
+    found = out / "executor.json"
+
+    def measured_and_known() -> tuple[int, int]:
+        search = [*base, "--searcher", "one-shot", "--executor", "cuda", "--dtype", "bfloat16", "--out", out]
+        done = lpk(*search, "--json", "--quiet")
+        assert done.returncode == 0, done.stderr
+        (out / "cost.json").unlink()  # as if it had been killed
+        cost = json.loads(done.stdout)["cost"]
+        return cost["measurements"], cost["measurements_found_in_memo"]
+
+    measured, known = measured_and_known()
+    assert (measured > 0, known) == (True, 0)
+    calls = {dtype: {f"torch.{dtype}": 7} for dtype in ("bfloat16", "float32")}
+    assert json.loads(found.read_text()).keys() == calls.keys()
+    found.write_text(json.dumps(calls))  # no timing finds that
+    assert measured_and_known() == (2 * measured, 0)  # other calls, other roundings
+    assert measured_and_known() == (2 * measured, measured)
+    assert json.loads(found.read_text()) == calls
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

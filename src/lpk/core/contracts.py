@@ -345,7 +345,15 @@ class Executor(Plugin[OptionsT]):
     """Runs layers for the evaluator; as it is, one state after the other.
 
     What an executor computes must agree with :meth:`Layers.layer`, bit for bit or within a tolerance that it states.
+
+    Attributes:
+        found: numbers that it found out on this machine and that its rounding depends on, by what they are of. Losses
+            are told apart by them, and a run that goes on gives back those that it began with.
     """
+
+    def __init__(self, options: OptionsT) -> None:
+        super().__init__(options)
+        self.found: dict[str, int] = {}
 
     def at_once(self, layers: Layers, state: Tensor, start: Any) -> int:
         """How many states like this one, the embedding's output of one sequence, should go through a layer together.

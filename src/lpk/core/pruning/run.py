@@ -25,7 +25,7 @@ from lpk.core.pruning.inputs import check_unchanged, corpora_of, input_files, lo
 from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.models import ModelSpec
-from lpk.core.pruning.parts import Parts, context, kernels, resolved
+from lpk.core.pruning.parts import Parts, context, inputs, kernels, resolved
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.pruning.store import Store
@@ -231,16 +231,24 @@ class _Run:
         return checkpoint_bytes(self.stack, self.problem.dense, self.stored) * widened + 20_000_000
 
     def open_memo(self, facts: dict[str, Any], where: Path | str, name: str) -> None:
-        """Open the memory; ``inputs`` is everything but objective, mask and sequence that a loss depends on."""
+        """Open the memory, and find out everything but objective, mask and sequence that a loss depends on."""
         self.memo = Memo(where, name, self.progress.note)
         self.versions = {name: facts["versions"][name] for name in kernels(self.spec.device)}
-        self.inputs = [
-            facts["model"]["fingerprint"],
-            self.spec.dtype,
-            self.spec.device,
-            self.precision.head,
-            self.versions,
-        ]
+        self._settle(facts["model"]["fingerprint"], self.precision.head)
+
+    def _settle(self, model: str, products: str) -> None:
+        """What the losses of the model that is loaded depend on; what the executor finds out is kept for a later process."""
+        from lpk.core.pruning.layout import layouts
+
+        self.inputs = inputs(model, self.spec.dtype, products, self.spec.device, self.versions)
+        path, executor = self.out / "executor.json", self.parts.executor
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        executor.found = found.get(self.spec.dtype, {})
+        with self._stage("layout", "Finding out how items go through the layers"):
+            layouts(self.stack, self.calibration, executor)
+        self.executor = {**self.parts.described["executor"], "found": dict(executor.found)}
+        if executor.found:
+            write_json(path, {**found, self.spec.dtype: executor.found})
 
     def score(self) -> None:
         """Ask the scorer, unless an earlier process has."""
@@ -319,7 +327,8 @@ class _Run:
             del self.stack  # first: there may be no room for both
             self.spec = replace(self.spec, dtype=EXACT)
             self.stack = self._stack(EXACT)
-            self.inputs = [self._weights(), EXACT, self.spec.device, EXACT, self.versions]
+            model = self._weights()
+        self._settle(model, EXACT)
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
         masks = [self.problem.dense, *finalists]
         expected = evaluator.plan(masks).cost.layer_forwards
@@ -421,7 +430,7 @@ class _Run:
         )
 
     def _context(self, objective: dict[str, Any]) -> str:
-        return context(self.inputs, objective, self.parts.described["executor"])
+        return context(self.inputs, objective, self.executor)
 
     @contextmanager
     def _stage(self, name: str, title: str, total: int | None = None) -> Iterator[None]:
