@@ -165,9 +165,12 @@ class Evaluator:
         """For each sequence the distinct masks not yet measured on it. Two sequences of the same tokens are one."""
         keys = self.sequences.keys[:sequences]
         known = [self.memo.known(context, masks, keys) for context in self._measured]
+        places: dict[str, int] = {}
         for item, key in enumerate(keys):
+            places.setdefault(key, item)
+        for key, item in places.items():
             missing = [mask for mask in known[0] if any(key not in losses[mask] for losses in known)]
-            if missing and keys.index(key) == item:
+            if missing:
                 yield item, missing
 
     def _start(self, item: int) -> Start:

@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +87,8 @@ def execute(
         # A run goes on as it began, on whatever machine: its losses must not be of two precisions.
         begun = (directory.before or {}).get("precision")
         precision = Precision(**begun) if begun else Precision.decide(recipe.dtype, spec.device)
-        run = _Run(recipe, parts, replace(spec, dtype=precision.dtype), precision, out, progress, stream, memory)
+        spec, memory = replace(spec, dtype=precision.dtype), memory or available_memory(spec.device)
+        run = _Run(recipe, parts, spec, precision, out, progress, stream, memory)
         if store:
             Store(store).check()  # before minutes of loading
         elif directory.before and not (out / "memo.sqlite").exists():
@@ -109,35 +110,30 @@ def execute(
         return {"run": directory.finish({**facts, "result": result}), "cost": run.cost}
 
 
+@dataclass
 class _Run:
     """The steps of a run, in order, and what they share."""
 
-    stack: LayerStack
-    problem: Problem
-    calibration: Items
-    held_out: Items
-    memo: Memo
-    outcome: Outcome
-    best: LayerMask
-    cost: dict[str, Any]
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        parts: Parts,
-        spec: ModelSpec,
-        precision: Precision,
-        out: Path,
-        progress: Progress,
-        stream: str,
-        memory: int | None,
-    ) -> None:
-        self.recipe, self.parts, self.spec, self.precision = recipe, parts, spec, precision
-        self.out, self.progress, self.stream = out, progress, stream
-        self.memory = memory or available_memory(spec.device)
-        self.seconds: dict[str, float] = {}
-        self.finalists: list[dict[str, Any]] = []
-        self.peak_state_bytes, self.packed_bytes = 0, 0
+    recipe: Recipe
+    parts: Parts
+    spec: ModelSpec
+    precision: Precision
+    out: Path
+    progress: Progress
+    stream: str
+    memory: int
+    stack: LayerStack = field(init=False)
+    problem: Problem = field(init=False)
+    calibration: Items = field(init=False)
+    held_out: Items = field(init=False)
+    memo: Memo = field(init=False)
+    outcome: Outcome = field(init=False)
+    best: LayerMask = field(init=False)
+    cost: dict[str, Any] = field(init=False)
+    finalists: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_state_bytes: int = 0
+    packed_bytes: int = 0
 
     def load(self, given: Corpus, other: Corpus) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
@@ -304,8 +300,7 @@ class _Run:
             self.progress.advance(0, f"best loss {trial.loss:.4f} without {trial.mask}")
 
         def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
-            planned = evaluator.plan(masks, sequences)
-            self.peak_state_bytes = max(self.peak_state_bytes, planned.peak_state_bytes)
+            self._plan(evaluator, masks, sequences)
             return evaluator.losses(masks, sequences)
 
         with self._stage("search", title, total):
@@ -324,6 +319,8 @@ class _Run:
                 losses.setdefault(trial.mask, trial.loss)
         finalists = sorted(losses, key=losses.__getitem__)[: self.recipe.confirm]
         with self._stage("load exact", f"Loading {self.spec.name} in {EXACT}"):
+            if self.stack.streamed:
+                self.stack.streamed.release()
             del self.stack  # first: there may be no room for both
             self.spec = replace(self.spec, dtype=EXACT)
             self.stack = self._stack(EXACT)
@@ -331,7 +328,7 @@ class _Run:
         self._settle(model, EXACT)
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
         masks = [self.problem.dense, *finalists]
-        expected = evaluator.plan(masks).cost.layer_forwards
+        expected = self._plan(evaluator, masks).layer_forwards
         with self._stage("confirm", f"Measuring the best {len(finalists)} again in {EXACT}", expected):
             dense, *confirmed = evaluator.losses(masks)
         self.finalists = [
@@ -348,7 +345,7 @@ class _Run:
         best, trials = self.best, self.outcome.trials
         masks = {"dense": self.problem.dense, "pruned": best}
         evaluator = self._evaluator("reported", self.parts.reported, self.held_out)
-        expected = evaluator.plan(list(masks.values())).cost.layer_forwards
+        expected = self._plan(evaluator, list(masks.values())).layer_forwards
         with self._stage("held-out", "Measuring perplexity on held-out text", expected):
             losses = evaluator.losses(list(masks.values()))
         return {
@@ -428,6 +425,12 @@ class _Run:
             executor=self.parts.executor,
             beside={self._context(about): part for about, part in parts},
         )
+
+    def _plan(self, evaluator: Evaluator, masks: Sequence[LayerMask], sequences: int | None = None) -> Cost:
+        """What measuring these masks will cost; of its states, the run's record has the most there ever were."""
+        planned = evaluator.plan(masks, sequences)
+        self.peak_state_bytes = max(self.peak_state_bytes, planned.peak_state_bytes)
+        return planned.cost
 
     def _context(self, objective: dict[str, Any]) -> str:
         return context(self.inputs, objective, self.executor)
