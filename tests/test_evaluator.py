@@ -6,6 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_stack import SharedState
+from torch.utils._pytree import tree_leaves
 
 from lpk.core.contracts import Objective, Outputs
 from lpk.core.errors import PluginError
@@ -246,7 +248,45 @@ def test_a_budget_of_memory_changes_cost_and_nothing_else(
     kept_for_kl = sequences.tokens * (
         4 * stack.token_bytes + 8
     )  # float64 of a state; the state, its norm, an expectation
-    assert planned.peak_state_bytes <= max(budget, 3 * budget // states + kept_for_kl)
+    least = 3 * budget // states + tight._layouts[0].call_bytes + kept_for_kl
+    assert planned.peak_state_bytes <= max(budget, least)
+
+
+class Beside:
+    """Counts the bytes of what layers are called with, as long as anything holds it."""
+
+    def __init__(self, stack: LayerStack, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.alive: dict[int, int] = {}
+        self.most = 0
+        monkeypatch.setattr(stack.modules[0], "forward", self._counting(stack.modules[0].forward))
+
+    def _counting(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            for value in tree_leaves((args, kwargs)):
+                if isinstance(value, torch.Tensor) and id(value) not in self.alive:
+                    self.alive[id(value)] = value.nbytes
+                    weakref.finalize(value, self.alive.pop, id(value))
+            self.most = max(self.most, sum(self.alive.values()))
+            return forward(hidden, *args, **kwargs)
+
+        return counting
+
+
+def test_masks_are_held_once_for_all_items_of_a_shape_and_are_planned(
+    memo: Memo, fresh: Memo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model()
+    model.set_attn_implementation("eager")  # calls each layer with a mask, in float32
+    stack, sequences = LayerStack(model), random_sequences(6, 24)
+    monkeypatch.setattr(stack, "streams", True)
+    measured, beside = evaluator(stack, memo, sequences=sequences), Beside(stack, monkeypatch)
+    masks = ALL_MASKS[1:7]
+    planned = measured.plan(masks).peak_state_bytes
+    measured.losses(masks)
+    states = 6 * measured._states(Trie.of(masks)) * 24 * stack.token_bytes
+    assert 24 * 24 * 4 < beside.most <= planned - states < 2 * beside.most
+    plain = evaluator(LayerStack(model), fresh, sequences=sequences)  # one item after the other
+    assert measured.losses(masks) == plain.losses(masks)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

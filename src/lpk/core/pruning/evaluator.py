@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Executor, Loss, Objective, Options, Outputs
 from lpk.core.errors import PluginError, blaming
-from lpk.core.pruning.layout import Layout, layouts
+from lpk.core.pruning.layout import Layout, layouts, starts
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_first, layer_by_layer
-from lpk.core.pruning.stack import LayerStack, Start
+from lpk.core.pruning.stack import LayerStack
 
 if TYPE_CHECKING:
     from lpk.core.pruning.items import Items
@@ -31,7 +32,8 @@ class Plan:
     """What measuring some masks would take now.
 
     Attributes:
-        peak_state_bytes: hidden states alive at once, at most, and what is kept of the dense model to compare with.
+        peak_state_bytes: hidden states alive at once, at most, with what layers are called with beside them (masks may be
+            as large) and what is kept of the dense model to compare with.
             Within the budget, but for the least that can be done: two states and the embedding's output.
     """
 
@@ -109,13 +111,13 @@ class Evaluator:
     def plan(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Plan:
         """What :meth:`losses` would take now, the dense model's forwards for comparison included. Nothing is run for it."""
         plan, dense = Plan(), set(self._dense_outputs)
-        sizes: dict[tuple[int, int, int, tuple[LayerMask, ...]], Size] = {}
+        sizes: dict[tuple[int, int, int, int, tuple[LayerMask, ...]], Size] = {}
         for items, missing in self._work(masks, sequences):
             rows = sum(self.sequences.shape(item)[0] for item in items)
             tokens = sum(self._layouts[item].tokens for item in items)
             naive = sum(len(mask.kept) for mask in missing)
             longest = self._longest(items)
-            key = longest.tokens, longest.together, len(items), tuple(missing)
+            key = longest.tokens, longest.together, self._fit(items), len(items), tuple(missing)
             if key not in sizes:
                 walked = self.stack.shares_prefixes
                 sizes[key] = Size.of(self._schedule(Trie.of(missing), items)) if walked else Size(naive)
@@ -125,7 +127,8 @@ class Evaluator:
                 head_tokens=len(missing) * sum(self._predicted[item] for item in items),
                 measurements=len(items) * len(missing),
             )
-            plan.peak_state_bytes = max(plan.peak_state_bytes, sizes[key].states * tokens * self.stack.token_bytes)
+            alive = sizes[key].states * tokens * self.stack.token_bytes + self._call_bytes(items)
+            plan.peak_state_bytes = max(plan.peak_state_bytes, alive)
             if self.needs_dense:
                 new = set(items) - dense
                 plan.cost += Cost(sum(self.sequences.shape(item)[0] for item in new) * self.stack.layers)
@@ -173,24 +176,38 @@ class Evaluator:
             if missing:
                 yield item, missing
 
-    def _start(self, item: int) -> Start:
-        return self.stack.start(self.sequences.batch(item), self._layouts[item].prompt)
-
     def _longest(self, items: list[int]) -> Layout:
         """That of the one with the most tokens."""
         return max((self._layouts[item] for item in items), key=lambda layout: layout.tokens)
 
     def _fit(self, items: list[int]) -> int:
-        """How many hidden states of the longest of these items the budget holds, beside what is kept to compare with."""
-        kept = self._kept_bytes(range(len(self.sequences))) if self.needs_dense else 0
-        return max(0, self.memory - kept) // (self._longest(items).tokens * self.stack.token_bytes)
+        """How many hidden states of the longest of these items the budget holds, beside what layers are called with."""
+        return max(0, self._room - self._call_bytes(items)) // (self._longest(items).tokens * self.stack.token_bytes)
+
+    @cached_property
+    def _room(self) -> int:
+        """The budget, but for what is kept of the dense model."""
+        return self.memory - (self._kept_bytes(range(len(self.sequences))) if self.needs_dense else 0)
+
+    def _calls(self, items: list[int]) -> tuple[int, list[int]]:
+        """Bytes that layers are called with beside the states of these items: for all of a shape, and for each prompt."""
+        found = [self._layouts[item] for item in items]
+        shapes = {layout.shape: layout.call_bytes for layout in found if layout.prompt is None}
+        return sum(shapes.values()), [layout.call_bytes for layout in found if layout.prompt is not None]
+
+    def _call_bytes(self, items: list[int]) -> int:
+        shared, apart = self._calls(items)
+        return shared + sum(apart)
 
     def _fitting(self, items: list[int], masks: list[LayerMask]) -> Iterator[tuple[list[int], list[LayerMask]]]:
         """Split into groups whose states fit into memory: by sequences, which shares as much; by masks if it must be."""
-        fit, states = self._fit(items), self._states(Trie.of(masks))
+        longest, states = self._longest(items), self._states(Trie.of(masks))
+        state = longest.tokens * self.stack.token_bytes
+        shared, apart = self._calls(items)
+        room = max(0, self._room - shared)
         # A call takes half of the budget at most: a large one saves less than masks share.
-        call = max(1, min(self._longest(items).together, fit // 2))
-        at_once = (fit - call + 1) // states
+        call = max(1, min(longest.together, room // state // 2))
+        at_once = (room - (call - 1) * state) // (states * state + max(apart, default=0))
         if at_once < 1 and len(masks) > 1:
             masks = sorted(masks, key=lambda mask: mask.kept)
             for half in (masks[: len(masks) // 2], masks[len(masks) // 2 :]):
@@ -257,21 +274,21 @@ class Evaluator:
                     yield item, mask, self.stack.masked_outputs(batch, mask), len(batch.ids) * len(mask.kept)
             return
         root = Trie.of(masks)
-        starts = [self._start(item) for item in items]
-        states = {root: [start.hidden for start in starts]}
+        given = starts(self.stack, map(self.sequences.batch, items), (self._layouts[item].prompt for item in items))
+        states = {root: [start.hidden for start in given]}
         ran = 0
         with self.stack.running(sorted({layer for mask in masks for layer in mask.kept})):
             for step in self._schedule(root, items):
                 if isinstance(step, Run):
                     entering = [hidden for state, _ in step.pairs for hidden in states[state]]
-                    leaving = self.executor.run(self.stack, step.layer, entering, starts * len(step.pairs))
+                    leaving = self.executor.run(self.stack, step.layer, entering, given * len(step.pairs))
                     for place, (_, result) in enumerate(step.pairs):
                         states[result] = leaving[place * len(items) : (place + 1) * len(items)]
-                    ran += sum(len(start.batch.ids) for start in starts) * len(step.pairs)
+                    ran += sum(len(start.batch.ids) for start in given) * len(step.pairs)
                 elif isinstance(step, Drop):
                     del states[step.state]
                 elif step.state.mask is not None:
-                    for item, start, hidden in zip(items, starts, states[step.state], strict=True):
+                    for item, start, hidden in zip(items, given, states[step.state], strict=True):
                         outputs = self.stack.outputs(start.batch, start.apart(hidden))
                         yield item, step.state.mask, outputs, ran
                         ran = 0
