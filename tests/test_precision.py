@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import Lpk, contents, refused
 
-from lpk.core.pruning import precision
+from lpk.core.pruning import parts, precision
 from lpk.core.pruning.precision import Precision, cache_path, measured
 
 
@@ -22,7 +22,7 @@ def rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("LPK_HOME", str(tmp_path / "home"))
 
     def known(**gflops: float) -> dict[str, str]:
-        path = cache_path(precision._machine("cpu"))
+        path = cache_path(precision.machine_of("cpu"))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"gflops": {"float32": 100.0, "bfloat16": 100.0, "float16": 100.0, **gflops}}))
         return {"LPK_HOME": str(tmp_path / "home")}
@@ -47,11 +47,11 @@ def test_products_are_measured_once_and_found_again(tmp_path: Path, monkeypatch:
 )
 def test_a_damaged_cache_is_measured_anew(damage: str, rates: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rates()
-    cache_path(precision._machine("cpu")).write_text(damage)
+    cache_path(precision.machine_of("cpu")).write_text(damage)
     fresh = {"float32": 3.0, "bfloat16": 2.0, "float16": 1.0}
     monkeypatch.setattr(precision, "_measure", lambda device: fresh)
     assert measured("cpu") == fresh
-    assert json.loads(cache_path(precision._machine("cpu")).read_text())["gflops"] == fresh
+    assert json.loads(cache_path(precision.machine_of("cpu")).read_text())["gflops"] == fresh
 
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,3 +144,14 @@ def test_float16_runs_to_the_end(lpk: Lpk, base: list[Any], tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["run"]["result"]["finalists"]) == 1
     refused(lpk(*base, "--confirm", 0, "--quiet", cwd=tmp_path), 2, "confirm", "greater than or equal to 1")
+
+
+def test_losses_in_less_than_float32_are_told_apart_by_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def contexts() -> list[str]:
+        given = [("float32", "float32"), ("bfloat16", "float32"), ("bfloat16", "bfloat16")]
+        return [parts.context(parts.inputs("model", *of, "cpu", {"torch": "2"}), {}, {}) for of in given]
+
+    here = contexts()
+    assert contexts() == here
+    monkeypatch.setattr(parts, "machine_of", lambda device: {"device": "another processor"})
+    assert [one == other for one, other in zip(contexts(), here, strict=True)] == [True, False, False]

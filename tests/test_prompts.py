@@ -215,9 +215,11 @@ def test_one_question_goes_through_a_layer_in_one_call_for_all_masks() -> None:
 
 def test_a_shared_prompt_takes_its_memory_once(tmp_path: Path) -> None:
     stack, items = LayerStack(tiny_model()), questions((40,), (2, 2, 2))
-    plan = Evaluator(stack, objective("task-margin"), items, Memo(tmp_path / "memo"), "x").plan([LayerMask(6)])
-    # The embedding's output, and a layer's input and output.
-    assert plan.peak_state_bytes == 3 * (40 + 3 * 2) * stack.token_bytes
+    measured = Evaluator(stack, objective("task-margin"), items, Memo(tmp_path / "memo"), "x")
+    mask, rotations = 46 * 46, measured._layouts[0].call_bytes - 46 * 46
+    assert 0 < rotations < 46 * stack.token_bytes
+    # The embedding's output, and a layer's input and output; and what the layer is called with.
+    assert measured.plan([LayerMask(6)]).peak_state_bytes == 3 * 46 * stack.token_bytes + mask + rotations
 
 
 def test_a_streamed_model_shares_prompts_too(tmp_path: Path) -> None:

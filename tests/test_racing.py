@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from scipy import stats
 
 from lpk.core.contracts import Loss, Problem
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.proposals import drawn, seeds, swapped
 from lpk.core.pruning.racing import Racing, is_worse
 from lpk.core.pruning.search import Outcome, drive
 from lpk.core.registry import installed
 
 LAYERS, BUDGET, SEQUENCES = 12, 4, 32
+PROBLEM = Problem(LAYERS, BUDGET, frozenset({0}), sequences=SEQUENCES, workspace=Path())
 
 
 class Losses:
@@ -34,6 +36,9 @@ class Losses:
             self.measured[mask] = max(sequences, self.measured.get(mask, 0))
         return [self.loss(mask, sequences) for mask in masks]
 
+    def whole(self, mask: LayerMask) -> Loss:
+        return self.loss(mask, SEQUENCES)
+
     def loss(self, mask: LayerMask, sequences: int) -> Loss:
         worth = random.Random(self.seed)
         alone = [worth.random() for _ in range(LAYERS)]
@@ -47,15 +52,75 @@ class Losses:
 
 def search(name: str, losses: Losses, **options: Any) -> Outcome:
     searcher: Any = installed().find("searcher", name).create(options)
-    return drive(searcher, Problem(LAYERS, BUDGET, frozenset({0}), sequences=SEQUENCES, workspace=Path()), losses)
+    return drive(searcher, PROBLEM, losses)
 
 
-def plain_greedy(losses: Losses) -> LayerMask:
-    mask = LayerMask(LAYERS)
+def smaller(mask: LayerMask) -> list[LayerMask]:
+    return [mask.drop(layer) for layer in mask.kept if layer != 0]
+
+
+#: The searches as published, with every candidate measured in full: each gives the masks that it measures, in order.
+Plain = Callable[[Losses], list[LayerMask]]
+
+
+def greedy(losses: Losses) -> list[LayerMask]:
+    mask, measured = LayerMask(LAYERS), list[LayerMask]()
     for _ in range(BUDGET):
-        candidates = [mask.drop(layer) for layer in mask.kept if layer != 0]
-        mask = min(candidates, key=lambda candidate: losses.loss(candidate, SEQUENCES))
-    return mask
+        measured += smaller(mask)
+        mask = min(smaller(mask), key=losses.whole)
+    return [*measured, mask]
+
+
+def beam(losses: Losses) -> list[LayerMask]:
+    path, beam, measured = LayerMask(LAYERS), [LayerMask(LAYERS)], list[LayerMask]()
+    for _ in range(BUDGET):
+        candidates = [child for mask in beam for child in smaller(mask)]
+        measured += dict.fromkeys([*candidates, *smaller(path)])
+        path = min(smaller(path), key=losses.whole)
+        best = sorted(dict.fromkeys(candidates), key=losses.whole)[:5]
+        beam = best if path in best else [*best[:-1], path]
+    return measured
+
+
+def genetic(losses: Losses) -> list[LayerMask]:
+    draw = PROBLEM.random()
+    measured = seeds(PROBLEM, 16, 0.2, draw)
+    population = sorted(measured, key=losses.whole)
+    for _ in range(10):
+        children = list[LayerMask]()
+        while len(children) < 16 - 3:
+            one, other = (set(population[min(draw.choices(range(16), k=2))].removed) for _ in range(2))
+            inherited = draw.sample(sorted(one ^ other), BUDGET - len(one & other))
+            child = PROBLEM.mask([*(one & other), *inherited])
+            mutates = draw.random() < 0.15
+            while mutates or child in measured or child in children:
+                child, mutates = swapped(PROBLEM, child, draw), False
+            children.append(child)
+        measured += children
+        population = sorted([*population[:3], *children], key=losses.whole)
+    return measured
+
+
+def evolutionary(losses: Losses) -> list[LayerMask]:
+    draw = PROBLEM.random()
+    measured = list(dict.fromkeys(drawn(PROBLEM, draw) for _ in range(64)))
+    parent, waited = min(measured, key=losses.whole), 0
+    tried = {parent}
+    while waited < 5:
+        offspring = list[LayerMask]()
+        for _ in range(20 * 32):  # of a space this small, all may have been tried before there are 32
+            child = parent
+            for _ in range(min(draw.randint(1, 3), draw.randint(1, 3))):
+                child = swapped(PROBLEM, child, draw)
+            if child not in tried and child not in offspring:
+                offspring.append(child)
+            if len(offspring) == 32:
+                break
+        measured += [parent, *offspring]
+        tried.update(offspring)
+        best = min([parent, *offspring], key=losses.whole)
+        parent, waited = (best, 0) if losses.whole(best) < losses.whole(parent) else (parent, waited + 1)
+    return measured
 
 
 @given(
@@ -91,15 +156,16 @@ def test_an_equal_is_stopped_no_more_often_than_the_confidence_says(confidence: 
     assert stopped / trials == pytest.approx(share, abs=4 * (share / trials) ** 0.5)
 
 
-@pytest.mark.parametrize("name", ["greedy", "beam", "genetic"])
-def test_without_racing_each_batch_is_one_look_at_all_sequences(name: str) -> None:
-    losses = Losses(noise=0.3)
-    outcome = search(name, losses)
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("plain", [greedy, beam, genetic, evolutionary])
+def test_without_racing_a_search_is_exactly_the_plain_one(plain: Plain, seed: int) -> None:
+    losses, reference = Losses(0.3, seed), Losses(0.3, seed)
+    outcome = search(plain.__name__, losses, confidence=1)
     assert {trial.sequences for trial in outcome.trials} == {SEQUENCES}
-    assert not any(outcome.stopped())
-    if name == "greedy":
-        assert outcome.best.mask == plain_greedy(losses)
-        assert outcome.trials[-1].step == BUDGET - 1
+    assert not any(trial.stopped for trial in outcome.trials)
+    measured = list(dict.fromkeys(plain(reference)))
+    assert list(losses.measured) == measured
+    assert outcome.best.mask == min((mask for mask in measured if len(mask) == BUDGET), key=reference.whole)
 
 
 @settings(max_examples=20, deadline=None)
@@ -122,7 +188,7 @@ def test_beam_is_never_worse_than_greedy(seed: int, width: int) -> None:
 @given(st.integers(0, 1000))
 def test_lazy_greedy_with_endless_slack_is_greedy(seed: int) -> None:
     losses = Losses(0.3, seed)
-    assert search("lazy-greedy", losses, confidence=1, slack=1e9).best.mask == plain_greedy(losses)
+    assert search("lazy-greedy", losses, confidence=1, slack=1e9).best.mask == greedy(losses)[-1]
 
 
 def test_lazy_greedy_measures_fewer_masks_than_greedy() -> None:
@@ -135,17 +201,41 @@ def test_lazy_greedy_measures_fewer_masks_than_greedy() -> None:
 def test_one_sequence_is_no_race(name: str) -> None:
     searcher: Any = installed().find("searcher", name).create({"confidence": 0.9})
     outcome = drive(searcher, Problem(6, 2, sequences=1, workspace=Path()), Losses(0.1))
-    assert not any(outcome.stopped())
+    assert not any(trial.stopped for trial in outcome.trials)
 
 
-def test_the_record_says_what_was_stopped_and_when() -> None:
-    losses = Losses(0.05)
-    outcome = search("greedy", losses, confidence=0.9, first=4)
-    stopped = {t.mask: t.sequences for t, gone in zip(outcome.trials, outcome.stopped(), strict=True) if gone}
-    assert stopped
-    assert all(losses.measured[mask] == sequences < SEQUENCES for mask, sequences in stopped.items())
+@pytest.mark.parametrize("noise", [0.01, 0.3])
+@pytest.mark.parametrize("name", ["greedy", "beam", "lazy-greedy", "evolutionary", "genetic", "swap"])
+def test_the_record_says_who_lost_each_race_and_when(name: str, noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each race's masks, those that were not looked at on all sequences and did not win, at their last look."""
+    lost: list[tuple[LayerMask, int]] = []
+    races, race = 0, Racing.race
+
+    def watched(racing: Racing, problem: Problem, masks: Sequence[LayerMask], keep: int = 1) -> Any:
+        nonlocal races
+        ranked = yield from race(racing, problem, masks, keep)
+        if racing.races:
+            races += 1
+            assert {mask for mask, _ in ranked} == set(masks)
+            lost.extend((mask, len(loss.items)) for mask, loss in ranked[keep:] if len(loss.items) < SEQUENCES)
+        return ranked
+
+    monkeypatch.setattr(Racing, "race", watched)
+    outcome = search(name, Losses(noise), confidence=0.9, first=4)
+    stopped = [(trial.mask, trial.sequences) for trial in outcome.trials if trial.stopped]
+    assert sorted(stopped) == sorted(lost)
+    assert races > 1
+    assert len(lost) > races
     assert outcome.best.sequences == SEQUENCES
-    assert {trial.sequences for trial in outcome.trials} >= {4, SEQUENCES}
+
+
+def test_published_stages_say_who_did_not_survive_the_first() -> None:
+    outcome = search("evolutionary", Losses(0.2), selection="stages", initial=10, offspring=8)
+    assert any(trial.stopped for trial in outcome.trials)
+    for _, batch in itertools.groupby(outcome.trials, lambda trial: trial.step):
+        look = list(batch)
+        kept = {trial.mask for trial in sorted(look, key=lambda trial: trial.loss)[:2]}
+        assert all(trial.stopped == (trial.sequences < SEQUENCES and trial.mask not in kept) for trial in look)
 
 
 def test_evolution_keeps_its_parent_and_tries_nothing_twice() -> None:
@@ -194,7 +284,7 @@ def test_a_genetic_search_that_races_ends_with_its_best_on_all_sequences() -> No
     plain, raced = Losses(0.2), Losses(0.2)
     search("genetic", plain)
     outcome = search("genetic", raced, confidence=0.9)
-    assert any(outcome.stopped())
+    assert any(trial.stopped for trial in outcome.trials)
     assert outcome.best.sequences == SEQUENCES
     assert sum(raced.measured.values()) < 0.8 * sum(plain.measured.values())
     assert len(raced.measured) == len(plain.measured) == 16 + 10 * 13

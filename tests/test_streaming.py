@@ -18,12 +18,15 @@ from lpk.core import memory
 from lpk.core.contracts import LayerScores
 from lpk.core.errors import UsageError, blaming
 from lpk.core.memory import available_memory, enough, parse_bytes
+from lpk.core.progress import Progress
 from lpk.core.pruning import checkpoint
 from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.items import Sequences, Together
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec, fingerprint
+from lpk.core.pruning.recipe import Recipe
+from lpk.core.pruning.run import execute
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.pruning.tensor_files import TensorFiles
 from lpk.core.registry import installed
@@ -323,6 +326,34 @@ def test_a_streamed_run_leaves_the_same_bytes(
     assert cost["layer_forwards"] == finished[1]["cost"]["layer_forwards"]
     again = lpk(*base, "--out", tmp_path / "run")  # a complete run is told again, streamed or not
     assert again.stdout == done.stdout
+
+
+def test_the_first_model_takes_no_memory_when_that_of_float32_is_loaded_and_its_states_count(
+    tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even while something still refers to it: a layer and its forward are a cycle."""
+    opened: list[Any] = []
+    stream = ModelSpec.stream
+
+    def watched(spec: ModelSpec) -> Any:
+        for before in opened:
+            assert before.window._memory == [None, None]
+            assert all(weight.is_meta for weight in before.model.parameters())
+        opened.append(stream(spec))
+        return opened[-1]
+
+    monkeypatch.setattr(ModelSpec, "stream", watched)
+    recipe = Recipe.model_validate(
+        {
+            "model": str(tiny_checkpoint), "calibration": str(tiny_ids), "held_out": str(tiny_held_out),
+            "searcher": "deepest", "scorer": "none", "dtype": "bfloat16",
+        }
+    )  # fmt: skip
+    cost = execute(recipe, installed(), tmp_path / "run", Progress(), stream="always")["cost"]
+    assert [str(each.model.dtype) for each in opened] == ["torch.bfloat16", "torch.float32"]
+    state = 32 * opened[-1].model.config.hidden_size * 4
+    # Six sequences at once, of each what enters a layer and what leaves it; the search's, in bfloat16, are half of that.
+    assert cost["peak_state_bytes"] >= 6 * 2 * state
 
 
 def test_what_cannot_be_streamed_is_refused_before_anything_is_written(

@@ -44,11 +44,9 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         f"  cost               {cost['layer_forwards']:,} layer-forwards, {share:.0%} of {cost['naive_layer_forwards']:,} without"
         f" prefix sharing; {sum(cost['seconds'].values()):.0f} s{' in its last process' if found else ''}",
     ]
-    lines.append(f"  hidden states      {cost['peak_state_bytes'] / 1e6:,.1f} MB at most while it searched")
+    lines.append(f"  hidden states      {cost['peak_state_bytes'] / 1e6:,.1f} MB at most")
     if stopped := result["masks"]["stopped_early"]:
-        lines.append(
-            f"  racing             {stopped:,} looks at fewer sequences were the last at their mask (trials.csv)"
-        )
+        lines.append(f"  racing             {stopped:,} candidates were stopped before all sequences (trials.csv)")
     if found:
         lines.append(
             f"  memo               {found:,} measurements were there already; this run has made {cost['measurements']:,}"

@@ -249,8 +249,8 @@ class Outputs(ABC):
     """What one masked model says about one batch. Logits come in chunks of positions, never whole.
 
     Attributes:
-        hidden: the last hidden state before the final norm, (sequences, tokens, hidden); None where the model is
-            evaluated by whole forwards only.
+        hidden: the last hidden state before the final norm, (sequences, tokens, hidden); None where the model's head
+            looks at more than that.
     """
 
     batch: Batch
@@ -359,7 +359,15 @@ class Executor(Plugin[OptionsT]):
     """Runs layers for the evaluator; as it is, one state after the other.
 
     What an executor computes must agree with :meth:`Layers.layer`, bit for bit or within a tolerance that it states.
+
+    Attributes:
+        found: numbers that it found out on this machine and that its rounding depends on, by what they are of. Losses
+            are told apart by them, and a run that goes on gives back those that it began with.
     """
+
+    def __init__(self, options: OptionsT) -> None:
+        super().__init__(options)
+        self.found: dict[str, int] = {}
 
     def at_once(self, layers: Layers, state: Tensor, start: Any) -> int:
         """How many states like this one, the embedding's output of one sequence, should go through a layer together.
@@ -459,10 +467,15 @@ class Loss(float):
 
 @dataclass(frozen=True)
 class Probe:
-    """A cheaper look: masks on the first ``sequences`` sequences only. To ask for all of them later costs the rest."""
+    """A cheaper look: masks on the first ``sequences`` sequences only. To ask for all of them later costs the rest.
+
+    Attributes:
+        stopped: those that this look has ruled out; the searcher adds them once it has the losses. They are recorded so.
+    """
 
     masks: Sequence[LayerMask]
     sequences: int
+    stopped: set[LayerMask] = field(default_factory=set)
 
 
 #: Yields batches of masks, or a :class:`Probe` of some, and is sent their losses in the same order. Masks below the

@@ -7,18 +7,18 @@ meet the memo.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Executor, Loss, Objective, Options, Outputs
 from lpk.core.errors import PluginError, blaming
-from lpk.core.pruning.head import WholeOutputs
+from lpk.core.pruning.layout import Layout, layouts, starts
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
-from lpk.core.pruning.prompts import laid_out
 from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_first, layer_by_layer
-from lpk.core.pruning.stack import LayerStack, Start
+from lpk.core.pruning.stack import LayerStack
 
 if TYPE_CHECKING:
     from lpk.core.pruning.items import Items
@@ -32,8 +32,9 @@ class Plan:
     """What measuring some masks would take now.
 
     Attributes:
-        peak_state_bytes: hidden states alive at once, at most. Within the budget, but for the least that can be done:
-            two states and the embedding's output.
+        peak_state_bytes: hidden states alive at once, at most, with what layers are called with beside them (masks may be
+            as large) and what is kept of the dense model to compare with.
+            Within the budget, but for the least that can be done: two states and the embedding's output.
     """
 
     cost: Cost = field(default_factory=Cost)
@@ -70,13 +71,15 @@ class Evaluator:
         self.stack, self.objective, self.sequences = stack, objective, sequences
         self.memo, self.context, self.executor = memo, context, executor or Executor(Options())
         self.memory, self.on_cost = memory, on_cost
-        self._at_once: dict[tuple[int, int], int] = {}
         batches = list(sequences.batches())
         self._weights = {
             context: [float(each.weights(batch).sum()) for batch in batches] for context, each in self._measured.items()
         }
         self._predicted = [int(batch.predicted().sum()) for batch in batches]
-        self._prompts = laid_out(stack, batches)
+        self._layouts = layouts(stack, sequences, self.executor)
+        # Whether all states should pass through a layer before the next.
+        many = stack.streams or any(layout.together > 1 for layout in self._layouts)
+        self._by_layer = stack.shares_prefixes and many
         self._dense_outputs: dict[int, Outputs] = {}
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
@@ -106,14 +109,15 @@ class Evaluator:
         return {context: self._known(context, masks, None) for context in self.beside}
 
     def plan(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Plan:
-        """What :meth:`losses` would take now, the dense model's forwards for comparison aside."""
-        plan = Plan()
-        sizes: dict[tuple[int, int, tuple[LayerMask, ...]], Size] = {}
+        """What :meth:`losses` would take now, the dense model's forwards for comparison included. Nothing is run for it."""
+        plan, dense = Plan(), set(self._dense_outputs)
+        sizes: dict[tuple[int, int, int, int, tuple[LayerMask, ...]], Size] = {}
         for items, missing in self._work(masks, sequences):
             rows = sum(self.sequences.shape(item)[0] for item in items)
-            tokens = sum(math.prod(self._shape(item)) for item in items)
+            tokens = sum(self._layouts[item].tokens for item in items)
             naive = sum(len(mask.kept) for mask in missing)
-            key = max(math.prod(self._shape(item)) for item in items), len(items), tuple(missing)
+            longest = self._longest(items)
+            key = longest.tokens, longest.together, self._fit(items), len(items), tuple(missing)
             if key not in sizes:
                 walked = self.stack.shares_prefixes
                 sizes[key] = Size.of(self._schedule(Trie.of(missing), items)) if walked else Size(naive)
@@ -123,11 +127,25 @@ class Evaluator:
                 head_tokens=len(missing) * sum(self._predicted[item] for item in items),
                 measurements=len(items) * len(missing),
             )
-            plan.peak_state_bytes = max(plan.peak_state_bytes, sizes[key].states * tokens * self.stack.token_bytes)
-        if plan.cost.measurements and self.needs_dense:
-            # Of the dense model are kept: the last hidden state, what the norm makes of it, and for KL an expectation.
-            plan.peak_state_bytes += 3 * self.sequences.tokens * self.stack.token_bytes
+            alive = sizes[key].states * tokens * self.stack.token_bytes + self._call_bytes(items)
+            plan.peak_state_bytes = max(plan.peak_state_bytes, alive)
+            if self.needs_dense:
+                new = set(items) - dense
+                plan.cost += Cost(sum(self.sequences.shape(item)[0] for item in new) * self.stack.layers)
+                dense |= new if self.stack.ends_in_head else set()
+        if plan.cost.measurements:
+            plan.peak_state_bytes += self._kept_bytes(dense)
         return plan
+
+    def _kept_bytes(self, items: Iterable[int]) -> int:
+        """What the dense model's outputs take once they have been compared with, at most.
+
+        For each token the last hidden state and what the norm makes of it, in the model's precision; and for KL, of the
+        distribution, the log-partition in float64 and the expectation in float32.
+        """
+        tokens = sum(math.prod(self.sequences.shape(item)) for item in items)
+        width: int = self.stack.token_bytes // self.stack.model.dtype.itemsize
+        return tokens * (2 * self.stack.token_bytes + 8 + 4 * width)
 
     # -- what to measure together -------------------------------------------------------------------------------------
 
@@ -141,7 +159,7 @@ class Evaluator:
         for item, missing in self._missing(masks, sequences):
             groups.setdefault(tuple(missing), []).append(item)
         for together, items in groups.items():
-            if self._by_layer(items):
+            if self._by_layer:
                 yield from self._fitting(items, list(together))
             else:
                 yield from (([item], list(together)) for item in items)
@@ -150,41 +168,46 @@ class Evaluator:
         """For each sequence the distinct masks not yet measured on it. Two sequences of the same tokens are one."""
         keys = self.sequences.keys[:sequences]
         known = [self.memo.known(context, masks, keys) for context in self._measured]
+        places: dict[str, int] = {}
         for item, key in enumerate(keys):
+            places.setdefault(key, item)
+        for key, item in places.items():
             missing = [mask for mask in known[0] if any(key not in losses[mask] for losses in known)]
-            if missing and keys.index(key) == item:
+            if missing:
                 yield item, missing
 
-    def _by_layer(self, items: list[int]) -> bool:
-        """Whether all states should pass through a layer before the next."""
-        return self.stack.shares_prefixes and (self.stack.streams or any(self._together(item) > 1 for item in items))
+    def _longest(self, items: list[int]) -> Layout:
+        """That of the one with the most tokens."""
+        return max((self._layouts[item] for item in items), key=lambda layout: layout.tokens)
 
-    def _shape(self, item: int) -> tuple[int, int]:
-        """The sequences and tokens of an item's hidden state."""
-        prompt = self._prompts[item]
-        return self.sequences.shape(item) if prompt is None else (1, prompt.ids.shape[1])
+    def _fit(self, items: list[int]) -> int:
+        """How many hidden states of the longest of these items the budget holds, beside what layers are called with."""
+        return max(0, self._room - self._call_bytes(items)) // (self._longest(items).tokens * self.stack.token_bytes)
 
-    def _start(self, item: int) -> Start:
-        return self.stack.start(self.sequences.batch(item), self._prompts[item])
+    @cached_property
+    def _room(self) -> int:
+        """The budget, but for what is kept of the dense model."""
+        return self.memory - (self._kept_bytes(range(len(self.sequences))) if self.needs_dense else 0)
 
-    def _together(self, item: int) -> int:
-        """How many states of an item of this shape the executor takes at once."""
-        shape = self._shape(item)
-        if shape not in self._at_once:
-            start = self._start(item)
-            self._at_once[shape] = self.executor.at_once(self.stack, start.hidden, start)
-        return self._at_once[shape]
+    def _calls(self, items: list[int]) -> tuple[int, list[int]]:
+        """Bytes that layers are called with beside the states of these items: for all of a shape, and for each prompt."""
+        found = [self._layouts[item] for item in items]
+        shapes = {layout.shape: layout.call_bytes for layout in found if layout.prompt is None}
+        return sum(shapes.values()), [layout.call_bytes for layout in found if layout.prompt is not None]
 
-    def _state_bytes(self, items: list[int]) -> int:
-        """What the largest of these items' hidden state takes."""
-        return max(math.prod(self._shape(item)) for item in items) * self.stack.token_bytes
+    def _call_bytes(self, items: list[int]) -> int:
+        shared, apart = self._calls(items)
+        return shared + sum(apart)
 
     def _fitting(self, items: list[int], masks: list[LayerMask]) -> Iterator[tuple[list[int], list[LayerMask]]]:
         """Split into groups whose states fit into memory: by sequences, which shares as much; by masks if it must be."""
-        longest = max(items, key=lambda item: math.prod(self._shape(item)))
-        fit = self.memory // self._state_bytes(items)
-        states = Size.of(layer_by_layer(Trie.of(masks), self.stack.layers)).states
-        at_once = (fit - self._together(longest) + 1) // states
+        longest, states = self._longest(items), self._states(Trie.of(masks))
+        state = longest.tokens * self.stack.token_bytes
+        shared, apart = self._calls(items)
+        room = max(0, self._room - shared)
+        # A call takes half of the budget at most: a large one saves less than masks share.
+        call = max(1, min(longest.together, room // state // 2))
+        at_once = (room - (call - 1) * state) // (states * state + max(apart, default=0))
         if at_once < 1 and len(masks) > 1:
             masks = sorted(masks, key=lambda mask: mask.kept)
             for half in (masks[: len(masks) // 2], masks[len(masks) // 2 :]):
@@ -195,11 +218,16 @@ class Evaluator:
 
     def _schedule(self, root: Trie, items: list[int]) -> Schedule:
         """The order of work for these masks on these sequences."""
-        if self._by_layer(items):
-            at_once = min(self._together(item) for item in items) // len(items)
+        if self._by_layer:
+            spare = self._fit(items) // len(items) - self._states(root) + 1
+            at_once = min(self._longest(items).together // len(items), spare)
             return layer_by_layer(root, self.stack.layers, max(1, at_once))
         # Beside the states kept at branching points: the embedding's output, and a layer's input and output.
-        return depth_first(root, max(0, self.memory // self._state_bytes(items) - 3))
+        return depth_first(root, max(0, self._fit(items) - 3))
+
+    def _states(self, root: Trie) -> int:
+        """How many states are alive at once, of each sequence, where one goes through a layer after the other."""
+        return Size.of(layer_by_layer(root, self.stack.layers)).states
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
@@ -227,9 +255,8 @@ class Evaluator:
         return loss
 
     def _dense(self, items: list[int]) -> dict[int, Outputs]:
-        """The dense model's outputs. They stay in memory: hidden-sized, where logits are vocabulary-sized."""
-        # A whole forward's outputs are logits: too large to keep.
-        kept = self._dense_outputs if self.stack.shares_prefixes else {}
+        """The dense model's outputs. They stay in memory, unless they are as large as the vocabulary."""
+        kept = self._dense_outputs if self.stack.ends_in_head else {}
         new = [item for item in items if item not in kept]
         for item, _, outputs, layer_forwards in self._outputs(new, [LayerMask(self.stack.layers)]) if new else ():
             kept[item] = outputs
@@ -244,25 +271,24 @@ class Evaluator:
             for item in items:
                 batch = self.sequences.batch(item)
                 for mask in masks:
-                    ran = len(batch.ids) * len(mask.kept)
-                    yield item, mask, WholeOutputs(batch, self.stack.masked_logits(batch, mask)), ran
+                    yield item, mask, self.stack.masked_outputs(batch, mask), len(batch.ids) * len(mask.kept)
             return
         root = Trie.of(masks)
-        starts = [self._start(item) for item in items]
-        states = {root: [start.hidden for start in starts]}
+        given = starts(self.stack, map(self.sequences.batch, items), (self._layouts[item].prompt for item in items))
+        states = {root: [start.hidden for start in given]}
         ran = 0
         with self.stack.running(sorted({layer for mask in masks for layer in mask.kept})):
             for step in self._schedule(root, items):
                 if isinstance(step, Run):
                     entering = [hidden for state, _ in step.pairs for hidden in states[state]]
-                    leaving = self.executor.run(self.stack, step.layer, entering, starts * len(step.pairs))
+                    leaving = self.executor.run(self.stack, step.layer, entering, given * len(step.pairs))
                     for place, (_, result) in enumerate(step.pairs):
                         states[result] = leaving[place * len(items) : (place + 1) * len(items)]
-                    ran += sum(len(start.batch.ids) for start in starts) * len(step.pairs)
+                    ran += sum(len(start.batch.ids) for start in given) * len(step.pairs)
                 elif isinstance(step, Drop):
                     del states[step.state]
                 elif step.state.mask is not None:
-                    for item, start, hidden in zip(items, starts, states[step.state], strict=True):
+                    for item, start, hidden in zip(items, given, states[step.state], strict=True):
                         outputs = self.stack.outputs(start.batch, start.apart(hidden))
                         yield item, step.state.mask, outputs, ran
                         ran = 0

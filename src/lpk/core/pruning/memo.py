@@ -117,7 +117,10 @@ class Memo:
             self._spend(database, cost)
 
     def cost(self) -> Cost:
-        """Everything this run has spent so far, its processes that were killed included."""
+        """Everything this run has spent so far, its processes that were killed included.
+
+        But for what each of those ran after its last measurement: layer by layer, that may be nearly a whole pass.
+        """
         from sqlalchemy import text
 
         with self._store.transaction() as database:

@@ -11,6 +11,7 @@ from typing import Any
 from lpk.core.contracts import Executor, Objective, Scorer, Searcher
 from lpk.core.errors import UsageError
 from lpk.core.pruning.head import fused_cross_entropy
+from lpk.core.pruning.precision import EXACT, machine_of
 from lpk.core.pruning.recipe import Choice, Recipe
 from lpk.core.registry import Entry, Registry
 
@@ -135,11 +136,25 @@ def kernels(device: str) -> tuple[str, ...]:
     return ("lpk", "torch", "transformers", *(["liger-kernel"] if fused else []))
 
 
+def inputs(model: str, dtype: str, head: str, device: str, versions: dict[str, str]) -> list[Any]:
+    """All but objective, executor, mask and item that a loss depends on.
+
+    Args:
+        model: its fingerprint.
+        dtype: of its weights.
+        head: the precision of its head's products.
+        device: where it computes. In less than float32 the processor counts, too: with AMX the sums are others.
+        versions: of the packages that compute.
+    """
+    machine = {} if dtype == head == EXACT else machine_of(device)
+    return [model, dtype, head, device, machine, versions]
+
+
 def context(inputs: Any, objective: dict[str, Any], executor: dict[str, Any]) -> str:
     """The fingerprint of all but mask and item that a loss depends on.
 
     Args:
-        inputs: model, precision, device, versions.
+        inputs: what :func:`inputs` gives.
         objective: what a record says of it.
         executor: likewise; its rounding differs.
     """

@@ -8,6 +8,7 @@ import platform
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def measured(device: str) -> dict[str, float]:
 
     So the same command decides the same again. Where the cache cannot be written it is measured every time.
     """
-    machine = _machine(device)
+    machine = machine_of(device)
     path = cache_path(machine)
     with suppress(OSError, LpkError), room(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +101,9 @@ def _read(path: Path) -> dict[str, float] | None:
     return rates if min(rates.values()) > 0 else None
 
 
-def _machine(device: str) -> dict[str, str]:
-    """What the rates depend on."""
+@cache
+def machine_of(device: str) -> dict[str, str]:
+    """What the rates depend on, and the last bits of products in less than float32."""
     import torch
 
     if device.startswith("cuda"):

@@ -47,16 +47,18 @@ class Racing(Options):
         stopped: list[tuple[LayerMask, Loss]] = []
         while True:
             sequences = min(sequences, problem.sequences)
-            losses = yield Probe(masks, sequences)
+            look = Probe(masks, sequences)
+            losses = yield look
             ranked = sorted(zip(masks, losses, strict=True), key=lambda pair: pair[1])
             if sequences == problem.sequences:
                 return ranked + stopped
             bar = ranked[:keep][-1][1]
-            left = ranked[:keep] + [pair for pair in ranked[keep:] if not is_worse(pair[1], bar, self.confidence)]
-            if len(left) <= keep:
-                return ranked + stopped
-            stopped = [pair for pair in ranked if pair not in left] + stopped
-            masks = [mask for mask in masks if mask in dict(left)]
+            worse = [pair for pair in ranked[keep:] if is_worse(pair[1], bar, self.confidence)]
+            look.stopped.update(mask for mask, _ in worse)
+            stopped = worse + stopped
+            masks = [mask for mask in masks if mask not in look.stopped]
+            if len(masks) <= keep:
+                return ranked[:keep] + stopped
             sequences *= 2
 
 

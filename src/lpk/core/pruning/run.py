@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from lpk.core.pruning.inputs import check_unchanged, corpora_of, input_files, lo
 from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.models import ModelSpec
-from lpk.core.pruning.parts import Parts, context, kernels, resolved
+from lpk.core.pruning.parts import Parts, context, inputs, kernels, resolved
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.pruning.store import Store
@@ -87,7 +87,8 @@ def execute(
         # A run goes on as it began, on whatever machine: its losses must not be of two precisions.
         begun = (directory.before or {}).get("precision")
         precision = Precision(**begun) if begun else Precision.decide(recipe.dtype, spec.device)
-        run = _Run(recipe, parts, replace(spec, dtype=precision.dtype), precision, out, progress, stream, memory)
+        spec, memory = replace(spec, dtype=precision.dtype), memory or available_memory(spec.device)
+        run = _Run(recipe, parts, spec, precision, out, progress, stream, memory)
         if store:
             Store(store).check()  # before minutes of loading
         elif directory.before and not (out / "memo.sqlite").exists():
@@ -109,35 +110,30 @@ def execute(
         return {"run": directory.finish({**facts, "result": result}), "cost": run.cost}
 
 
+@dataclass
 class _Run:
     """The steps of a run, in order, and what they share."""
 
-    stack: LayerStack
-    problem: Problem
-    calibration: Items
-    held_out: Items
-    memo: Memo
-    outcome: Outcome
-    best: LayerMask
-    cost: dict[str, Any]
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        parts: Parts,
-        spec: ModelSpec,
-        precision: Precision,
-        out: Path,
-        progress: Progress,
-        stream: str,
-        memory: int | None,
-    ) -> None:
-        self.recipe, self.parts, self.spec, self.precision = recipe, parts, spec, precision
-        self.out, self.progress, self.stream = out, progress, stream
-        self.memory = memory or available_memory(spec.device)
-        self.seconds: dict[str, float] = {}
-        self.finalists: list[dict[str, Any]] = []
-        self.peak_state_bytes, self.packed_bytes = 0, 0
+    recipe: Recipe
+    parts: Parts
+    spec: ModelSpec
+    precision: Precision
+    out: Path
+    progress: Progress
+    stream: str
+    memory: int
+    stack: LayerStack = field(init=False)
+    problem: Problem = field(init=False)
+    calibration: Items = field(init=False)
+    held_out: Items = field(init=False)
+    memo: Memo = field(init=False)
+    outcome: Outcome = field(init=False)
+    best: LayerMask = field(init=False)
+    cost: dict[str, Any] = field(init=False)
+    finalists: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_state_bytes: int = 0
+    packed_bytes: int = 0
 
     def load(self, given: Corpus, other: Corpus) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
@@ -231,16 +227,24 @@ class _Run:
         return checkpoint_bytes(self.stack, self.problem.dense, self.stored) * widened + 20_000_000
 
     def open_memo(self, facts: dict[str, Any], where: Path | str, name: str) -> None:
-        """Open the memory; ``inputs`` is everything but objective, mask and sequence that a loss depends on."""
+        """Open the memory, and find out everything but objective, mask and sequence that a loss depends on."""
         self.memo = Memo(where, name, self.progress.note)
         self.versions = {name: facts["versions"][name] for name in kernels(self.spec.device)}
-        self.inputs = [
-            facts["model"]["fingerprint"],
-            self.spec.dtype,
-            self.spec.device,
-            self.precision.head,
-            self.versions,
-        ]
+        self._settle(facts["model"]["fingerprint"], self.precision.head)
+
+    def _settle(self, model: str, products: str) -> None:
+        """What the losses of the model that is loaded depend on; what the executor finds out is kept for a later process."""
+        from lpk.core.pruning.layout import layouts
+
+        self.inputs = inputs(model, self.spec.dtype, products, self.spec.device, self.versions)
+        path, executor = self.out / "executor.json", self.parts.executor
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        executor.found = found.get(self.spec.dtype, {})
+        with self._stage("layout", "Finding out how items go through the layers"):
+            layouts(self.stack, self.calibration, executor)
+        self.executor = {**self.parts.described["executor"], "found": dict(executor.found)}
+        if executor.found:
+            write_json(path, {**found, self.spec.dtype: executor.found})
 
     def score(self) -> None:
         """Ask the scorer, unless an earlier process has."""
@@ -289,15 +293,14 @@ class _Run:
                 count * rows // sequences
                 for count in (expected.cost.layer_forwards, expected.cost.naive_layer_forwards)
             )
-            total = planned + rows * self.stack.layers
+            total = planned + rows * self.stack.layers * (1 + evaluator.needs_dense)
             title += f", about {planned:,} layer-forwards ({naive:,} without sharing)"
 
         def on_best(trial: Trial) -> None:
             self.progress.advance(0, f"best loss {trial.loss:.4f} without {trial.mask}")
 
         def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
-            planned = evaluator.plan(masks, sequences)
-            self.peak_state_bytes = max(self.peak_state_bytes, planned.peak_state_bytes)
+            self._plan(evaluator, masks, sequences)
             return evaluator.losses(masks, sequences)
 
         with self._stage("search", title, total):
@@ -316,13 +319,16 @@ class _Run:
                 losses.setdefault(trial.mask, trial.loss)
         finalists = sorted(losses, key=losses.__getitem__)[: self.recipe.confirm]
         with self._stage("load exact", f"Loading {self.spec.name} in {EXACT}"):
+            if self.stack.streamed:
+                self.stack.streamed.release()
             del self.stack  # first: there may be no room for both
             self.spec = replace(self.spec, dtype=EXACT)
             self.stack = self._stack(EXACT)
-            self.inputs = [self._weights(), EXACT, self.spec.device, EXACT, self.versions]
+            model = self._weights()
+        self._settle(model, EXACT)
         evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
         masks = [self.problem.dense, *finalists]
-        expected = evaluator.plan(masks).cost.layer_forwards
+        expected = self._plan(evaluator, masks).layer_forwards
         with self._stage("confirm", f"Measuring the best {len(finalists)} again in {EXACT}", expected):
             dense, *confirmed = evaluator.losses(masks)
         self.finalists = [
@@ -339,7 +345,7 @@ class _Run:
         best, trials = self.best, self.outcome.trials
         masks = {"dense": self.problem.dense, "pruned": best}
         evaluator = self._evaluator("reported", self.parts.reported, self.held_out)
-        expected = evaluator.plan(list(masks.values())).cost.layer_forwards
+        expected = self._plan(evaluator, list(masks.values())).layer_forwards
         with self._stage("held-out", "Measuring perplexity on held-out text", expected):
             losses = evaluator.losses(list(masks.values()))
         return {
@@ -353,7 +359,7 @@ class _Run:
             "masks": {
                 "asked": len(trials),
                 "distinct": len({trial.mask for trial in trials}),
-                "stopped_early": sum(self.outcome.stopped()),
+                "stopped_early": sum(trial.stopped for trial in trials),
             },
         }
 
@@ -396,10 +402,10 @@ class _Run:
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["trial", "step", "removed", "layers_removed", "sequences", "loss", "stopped"])
-        for number, (trial, stopped) in enumerate(zip(self.outcome.trials, self.outcome.stopped(), strict=True)):
+        for number, trial in enumerate(self.outcome.trials):
             removed = " ".join(map(str, trial.mask.removed))
-            row = [number, trial.step, removed, len(trial.mask), trial.sequences, repr(trial.loss), int(stopped)]
-            writer.writerow(row)
+            about = trial.sequences, repr(trial.loss), int(trial.stopped)
+            writer.writerow([number, trial.step, removed, len(trial.mask), *about])
         write_text(self.out / "trials.csv", table.getvalue())
         write_json(self.out / "cost.json", self.cost)
 
@@ -420,8 +426,14 @@ class _Run:
             beside={self._context(about): part for about, part in parts},
         )
 
+    def _plan(self, evaluator: Evaluator, masks: Sequence[LayerMask], sequences: int | None = None) -> Cost:
+        """What measuring these masks will cost; of its states, the run's record has the most there ever were."""
+        planned = evaluator.plan(masks, sequences)
+        self.peak_state_bytes = max(self.peak_state_bytes, planned.peak_state_bytes)
+        return planned.cost
+
     def _context(self, objective: dict[str, Any]) -> str:
-        return context(self.inputs, objective, self.parts.described["executor"])
+        return context(self.inputs, objective, self.executor)
 
     @contextmanager
     def _stage(self, name: str, title: str, total: int | None = None) -> Iterator[None]:

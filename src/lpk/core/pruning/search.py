@@ -22,12 +22,17 @@ from lpk.core.pruning.schedule import Trie
 
 @dataclass(frozen=True)
 class Trial:
-    """One mask that a searcher asked for, in its ``step``-th batch, on the first ``sequences`` sequences."""
+    """One mask that a searcher asked for, in its ``step``-th batch, on the first ``sequences`` sequences.
+
+    Attributes:
+        stopped: whether what this look showed ruled it out, so that it was measured on no more.
+    """
 
     step: int
     mask: LayerMask
     loss: Loss
     sequences: int
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,6 @@ class Outcome:
 
     trials: tuple[Trial, ...]
     best: Trial
-
-    def stopped(self) -> list[bool]:
-        """For each trial, whether it was a look at fewer sequences after which the next batch had the mask no more."""
-        batches = {step: {t.mask for t in trials} for step, trials in itertools.groupby(self.trials, lambda t: t.step)}
-        every = self.best.sequences
-        return [t.sequences < every and t.mask not in batches.get(t.step + 1, ()) for t in self.trials]
 
 
 #: Gives the losses of masks on the first so many sequences.
@@ -67,20 +66,22 @@ def drive(
     for step in itertools.count():
         if asked is None:
             break
-        masks, sequences = (asked.masks, asked.sequences) if isinstance(asked, Probe) else (asked, problem.sequences)
-        _check(searcher.name, problem, masks, sequences)
-        losses = list(losses_of(masks, sequences))
-        for mask, loss in zip(masks, losses, strict=True):
-            trials.append(Trial(step, mask, loss, sequences))
-            whole = sequences == problem.sequences and problem.accepts(mask)
-            if whole and (best is None or loss < best.loss):
-                best = trials[-1]
+        look = asked if isinstance(asked, Probe) else Probe(asked, problem.sequences)
+        _check(searcher.name, problem, look.masks, look.sequences)
+        losses = list(losses_of(look.masks, look.sequences))
+        looked = [Trial(step, mask, loss, look.sequences) for mask, loss in zip(look.masks, losses, strict=True)]
+        for trial in looked:
+            whole = trial.sequences == problem.sequences and problem.accepts(trial.mask)
+            if whole and (best is None or trial.loss < best.loss):
+                best = trial
                 on_best(best)
         with blaming(f"searcher {searcher.name}"):
             try:
                 asked = search.send(losses)
             except StopIteration:
                 asked = None
+        ruled_out = look.stopped if look.sequences < problem.sequences else ()  # on all, nothing is left to be spared
+        trials += [replace(trial, stopped=trial.mask in ruled_out) for trial in looked]
     if best is None:
         tried = f"one mask that removes exactly {problem.budget} layers, on all {problem.sequences} sequences"
         raise PluginError(f"searcher {searcher.name} ended without trying {tried}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lpk.core.contracts import Batch, LayerGradient, Outputs
 from lpk.core.errors import UsageError
 from lpk.core.pruning.gradients import gradients
-from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs
+from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs, WholeOutputs
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.packing import pack
 from lpk.core.pruning.prompts import SharedPrompt, agrees, masked
@@ -63,6 +63,8 @@ class LayerStack:
         streamed: where the layers' weights come from, if they are not in memory.
         shares_prefixes: whether layers can be replayed one by one. Where they share state that replay cannot carry
             (keys and values of another layer, say), masks are evaluated by whole-model forwards instead.
+        ends_in_head: whether the head is a function of the last layer's output, which then is all that is kept of a
+            forward. Elsewhere that is the logits.
         streams: whether layers are read from the disk one after the other.
         token_bytes: what one token's hidden state takes.
         head: what makes losses of a last hidden state without whole logits, where the model's head is a linear one.
@@ -95,7 +97,8 @@ class LayerStack:
         self.shares_prefixes = self._replays(watched)
         if not self.shares_prefixes:
             self._check_causal(watched)
-        self.head = self._linear_head(watched, products)
+        self.ends_in_head = self.shares_prefixes or self._heads(watched)
+        self.head = self._linear_head(watched, products) if self.ends_in_head else None
         self._sharing: dict[tuple[int, ...], bool] = {}
         self._seeing: dict[int, bool] = {}
 
@@ -297,9 +300,34 @@ class LayerStack:
         Raises:
             UsageError: the model cannot run without one of those layers.
         """
+        return self._masked(batch, mask, slice(0, None))
+
+    def masked_outputs(self, batch: Batch, mask: LayerMask) -> Outputs:
+        """The predictions of such a forward; where they are a function of its last hidden state, the head is not run.
+
+        Raises:
+            UsageError: as :meth:`masked_logits`.
+        """
+        if not self.ends_in_head:
+            return WholeOutputs(batch, self.masked_logits(batch, mask))
+        leaving: list[Tensor] = []
+
+        def end(_layer: nn.Module, _args: Any, output: Any) -> None:
+            leaving.append(output[0] if self._gives_tuple else output)
+            raise _Enough
+
+        hook = self.modules[-1].register_forward_hook(end)
+        try:
+            with suppress(_Enough):
+                self._masked(batch, mask, slice(0, 1))
+        finally:
+            hook.remove()
+        return self.outputs(batch, leaving[0])
+
+    def _masked(self, batch: Batch, mask: LayerMask, positions: slice) -> Tensor:
         with self.running(mask.kept), self._stubbed(lambda _index, hidden, _args, _kwargs: hidden, mask.removed):
             try:
-                return self._forward(batch.ids, slice(0, None))
+                return self._forward(batch.ids, positions)
             except (KeyError, IndexError, AttributeError) as error:
                 message = f"this model cannot run without layers {mask}: others need what they compute ({error!r})"
                 raise UsageError(message) from error
@@ -393,6 +421,13 @@ class LayerStack:
         if not (before - after)[:, :-1].abs().max() <= tolerance:
             kind = type(self.model).__name__
             raise UsageError(f"{kind} is no causal language model: what it predicts depends on later tokens")
+
+    def _heads(self, watched: Watched) -> bool:
+        """Whether the last layer's output gives the model's logits, bit for bit, whatever the layers share."""
+        import torch
+
+        with torch.inference_mode():
+            return torch.equal(self.logits(watched.batch, watched.states[-1], slice(0, None)), watched.logits)
 
     def _linear_head(self, watched: Watched, products: str) -> LinearHead | None:
         import torch

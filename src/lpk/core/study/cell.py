@@ -28,7 +28,7 @@ from lpk.core.pruning.inputs import located
 from lpk.core.pruning.items import Items
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
-from lpk.core.pruning.parts import Parts, context, described, kernels
+from lpk.core.pruning.parts import Parts, context, described, inputs, kernels
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import CalibrationRecipe
 from lpk.core.pruning.search import LossesOf, Outcome, Tally, check_scores, drive
@@ -282,8 +282,8 @@ class Workbench:
     def _context(self, about: dict[str, Any], stack: LayerStack) -> str:
         searched = self.precision.dtype, self.precision.head
         dtype, head = searched if stack is self.stack else (EXACT, EXACT)
-        inputs = [self._fingerprint(stack), dtype, self.spec.device, head, self._versions]
-        return context(inputs, about, self.parts.described["executor"])
+        given = inputs(self._fingerprint(stack), dtype, head, self.spec.device, self._versions)
+        return context(given, about, self.parts.described["executor"])
 
     def _fingerprint(self, stack: LayerStack) -> str:
         from lpk.core.pruning.models import fingerprint
@@ -332,7 +332,7 @@ def _drive(parts: Parts, problem: Problem, losses_of: LossesOf) -> Outcome:
 
 
 def _trials(cell: CellRecipe, budget: int, outcome: Outcome) -> Iterator[Trial]:
-    for trial, stopped in zip(outcome.trials, outcome.stopped(), strict=True):
+    for trial in outcome.trials:
         yield Trial(
             cell.model,
             cell.objective,
@@ -343,7 +343,7 @@ def _trials(cell: CellRecipe, budget: int, outcome: Outcome) -> Iterator[Trial]:
             trial.mask.removed,
             trial.sequences,
             float(trial.loss),
-            stopped,
+            trial.stopped,
         )
 
 

@@ -19,7 +19,6 @@ from lpk import hookimpl
 from lpk.core.contracts import Component, Executor, Layers, Options
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 #: Twice the tokens must take less than this of the time per token for the call to be doubled.
@@ -32,16 +31,15 @@ class CudaOptions(Options):
 
 
 class Cuda(Executor[CudaOptions]):
-    def __init__(self, options: CudaOptions) -> None:
-        super().__init__(options)
-        self._fills: dict[torch.dtype, int] = {}  # tokens of a call; float32 takes other products than 16 bits
+    #: ``found`` holds the tokens of a call for each precision: float32 takes other products than 16 bits.
 
     def at_once(self, layers: Layers, state: Tensor, start: Any) -> int:
         if len(state) > 1 or not layers.batches:
             return 1
-        if state.dtype not in self._fills:
-            self._fills[state.dtype] = self.options.tokens or self._filling(layers, state, start)
-        return max(1, self._fills[state.dtype] // state.shape[1])
+        precision = str(state.dtype)
+        if precision not in self.found:
+            self.found[precision] = self.options.tokens or self._filling(layers, state, start)
+        return max(1, self.found[precision] // state.shape[1])
 
     def run(self, layers: Layers, index: int, states: Sequence[Tensor], starts: Sequence[Any]) -> list[Tensor]:
         done: list[Tensor] = [states[0]] * len(states)
@@ -65,7 +63,7 @@ class Cuda(Executor[CudaOptions]):
             places = list(group)
             state = states[places[0]]
             together = len(state) == 1 and layers.batches
-            size = max(1, self._fills.get(state.dtype, 0) // state.shape[1]) if together else 1
+            size = max(1, self.found.get(str(state.dtype), 0) // state.shape[1]) if together else 1
             yield from (places[begin : begin + size] for begin in range(0, len(places), size))
 
     def _call(self, layers: Layers, index: int, states: Sequence[Tensor], starts: Sequence[Any]) -> list[Tensor]:
@@ -78,7 +76,7 @@ class Cuda(Executor[CudaOptions]):
             if len(states) == 1:
                 raise
         half = len(states) // 2  # out here the error is gone, and with it what it kept alive
-        self._fills[states[0].dtype] = half * states[0].shape[1]
+        self.found[str(states[0].dtype)] = half * states[0].shape[1]
         parts = slice(0, half), slice(half, None)
         return [output for part in parts for output in self._call(layers, index, states[part], starts[part])]
 

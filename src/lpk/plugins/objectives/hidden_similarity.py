@@ -25,7 +25,7 @@ class HiddenSimilarity(Objective[Options]):
 
         assert dense is not None, "needs_dense"
         if outputs.hidden is None or dense.hidden is None:
-            raise UsageError("objective 'hidden-similarity': this model shows no hidden states; its layers share state")
+            raise UsageError("objective 'hidden-similarity': this model's head looks at more than a last hidden state")
         real = outputs.batch.real()
         cosines = cosine_similarity(outputs.hidden.double(), dense.hidden.double(), dim=-1)
         return (1 - cosines).masked_fill(~real, 0).sum(1) / real.sum(1)

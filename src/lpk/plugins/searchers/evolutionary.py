@@ -73,9 +73,12 @@ class Evolutionary(Searcher[EvolutionaryOptions]):
     ) -> Generator[Sequence[LayerMask] | Probe, Sequence[Loss], LayerMask]:
         """The best of them all; in stages the parents join the last one only."""
         if self.options.selection == "stages":
-            losses = yield Probe(offspring, max(1, problem.sequences // STAGE))
+            look = Probe(offspring, max(1, problem.sequences // STAGE))
+            losses = yield look
             places = sorted(range(len(offspring)), key=lambda place: losses[place])
-            finalists = [*parents, *(offspring[place] for place in places[:SURVIVORS])]
+            survivors = [offspring[place] for place in places[:SURVIVORS]]
+            look.stopped.update(set(offspring) - set(survivors))
+            finalists = [*parents, *survivors]
             losses = yield finalists
             return finalists[losses.index(min(losses))]
         (best, _), *_ = yield from self.options.race(problem, [*parents, *offspring])
