@@ -322,8 +322,13 @@ def test_the_schema_of_a_study_knows_what_a_study_does(
     ],
 )
 def test_the_schema_and_lpk_agree(
-    changes: dict[str, Any], right: bool, schema: Draft202012Validator, folder: Path
+    changes: dict[str, Any],
+    right: bool,
+    schema: Draft202012Validator,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(folder)
     path = study(folder, "agreed", **changes)
     assert schema.is_valid(yaml.safe_load(path.read_text())) == right
     if right:
@@ -367,6 +372,9 @@ def test_the_plan_of_searches_that_no_loss_steers_is_what_they_take(
         ({"remove": 40}, "--remove 40: wanted 1 to 6 layers"),
         ({"objectives": "task-margin"}, "this objective is measured on questions, and here is text"),
         ({"models": "nowhere"}, "model nowhere: no such directory"),
+        ({"seeds": [0, 1, 0]}, "wrong.yaml: seeds: 0 is there twice"),
+        ({"remove": [2, "25%"]}, "model tiny: remove: 2 and 25% are both 2 of its 8 layers; give one of them"),
+        ({"models": {"model": "tiny", "remove": [3, 2, 3]}}, "model tiny: remove: 3 and 3 are both 3 of its 8 layers"),
     ],
 )
 def test_a_wrong_study_is_one_line(changes: dict[str, Any], said: str, folder: Path, lpk: Lpk) -> None:

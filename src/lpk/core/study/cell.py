@@ -73,6 +73,9 @@ class Workbench:
             CATALOG[spec.name].pull(progress)
         self.tokenizer = self.spec.tokenizer()
         self.stack = self._load(self.precision.dtype, self.precision.head)
+        if self.stack.layers != first.layers:
+            message = f"its configuration says {first.layers} layers, its forward pass runs {self.stack.layers}"
+            raise UsageError(f"model {spec.name}: {message}; lpk cannot prune it")
         self._scores: dict[tuple[Any, ...], tuple[LayerScores, _Looked]] = {}
         self._drawn: dict[tuple[Any, ...], Items] = {}
 
@@ -103,7 +106,7 @@ class Workbench:
         """
         parts, begin = cell.parts(self.registry), time.perf_counter()
         items = self.items(cell)
-        problem = replace(cell.recipe.problem(self.stack.layers), sequences=len(items))
+        problem = replace(cell.problem, sequences=len(items))
         beside = {self._context(about, self.stack): part for about, part in parts.made_of}
         evaluator = self._evaluator(parts.objective, parts.described["objective"], items, self.stack, beside)
         tally = Tally()

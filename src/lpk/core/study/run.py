@@ -176,7 +176,7 @@ def _do(task: _Task, bench: Any, progress: Progress) -> None:
             measures = list(bench.measures(cell, mask))
     except (LpkError, OSError) as error:
         progress.note(f"{name} failed: {error}")
-        found = _failed(cell, bench, error)
+        found = _failed(cell, error)
     failed = task.file.with_suffix(".failed")
     failed.unlink(missing_ok=True)  # of an earlier try
     write_json(
@@ -192,12 +192,10 @@ def _do(task: _Task, bench: Any, progress: Progress) -> None:
     )
 
 
-def _failed(cell: CellRecipe, bench: Any, error: Exception) -> Cell:
-    layers = 0 if isinstance(bench, LpkError) else bench.stack.layers
-    budget = int(cell.recipe.remove) if cell.recipe.remove.isdigit() else 0
+def _failed(cell: CellRecipe, error: Exception) -> Cell:
     return Cell(
-        cell.model, layers, cell.objective, cell.searcher, "", budget, cell.seed, "failed", " ".join(str(error).split()),
-        (), None, 0, 0, 0, 0, 0.0,
+        cell.model, cell.layers, cell.objective, cell.searcher, "", cell.problem.budget, cell.seed, "failed",
+        " ".join(str(error).split()), (), None, 0, 0, 0, 0, 0.0,
     )  # fmt: skip
 
 
