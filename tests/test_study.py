@@ -192,6 +192,30 @@ def test_what_a_scorer_measures_counts_for_each_cell_that_uses_it(folder: Path, 
     assert two.measurements == three.measurements == 4 * 10
 
 
+def test_texts_are_what_they_say_however_a_file_is_called(folder: Path, lpk: Lpk) -> None:
+    """Of two fields two texts; of the calibration text by another name the last quarter, too."""
+    draw = random.Random(1)
+    rows = [{key: " ".join(draw.choices(WORDS, k=20)) for key in ("one", "other")} for _ in range(8)]
+    (folder / "fields.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = [
+        {"name": name, "source": source, "field": field, "sequences": 5, "length": 16}
+        for name, source, field in [
+            ("plain", "text.txt", "text"), ("dotted", "./text.txt", "text"), ("whole", str(folder / "copy.txt"), "text"),
+            ("one", "fields.jsonl", "one"), ("other", "fields.jsonl", "other"),
+        ]
+    ]  # fmt: skip
+    shutil.copy(folder / "text.txt", folder / "copy.txt")
+    path = study(
+        folder, "texts", texts=texts, remove=2, seeds=0, tasks=[], objectives="perplexity", searchers="one-shot"
+    )
+    result = lpk("study", path.name, "-q", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    measures = read_csv(folder / "runs" / "texts" / "measures.csv", Measure)
+    found = {measure.measure: measure.value for measure in measures if measure.searcher == "one-shot"}
+    assert found["dotted"] == found["plain"] != found["whole"]
+    assert found["one"] != found["other"]
+
+
 def test_a_cell_that_fails_is_reported_and_the_rest_is_done(folder: Path, lpk: Lpk) -> None:
     path = study(
         folder, "failing", remove=2, seeds=0, tasks=[], objectives="perplexity",

@@ -46,7 +46,7 @@ def corpora_of(recipe: Recipe) -> tuple[Corpus, Corpus]:
 
     asked, after, field = recipe.calibration.source, recipe.held_out.source, recipe.calibration.field
     given = Corpus.read(asked, field)
-    if after and not _same_file(asked, after):
+    if after and not same_file(asked, after):
         return given, Corpus.read(after, field, "held-out")
     if given.ids and after:
         raise UsageError(f"held-out {after}: these ids are calibrated on, all of them; give others")
@@ -54,7 +54,8 @@ def corpora_of(recipe: Recipe) -> tuple[Corpus, Corpus]:
     return given, Corpus.read(EMBEDDED, role="held-out") if given.ids or given.prompted else given
 
 
-def _same_file(one: str, other: str) -> bool:
+def same_file(one: str, other: str) -> bool:
+    """Whether two names, of files or of what lpk ships, are of one file."""
     paths = Path(one).expanduser(), Path(other).expanduser()
     return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
 

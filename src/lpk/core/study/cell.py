@@ -24,7 +24,7 @@ from lpk.core.progress import Progress
 from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.evaluator import Evaluator
-from lpk.core.pruning.inputs import located
+from lpk.core.pruning.inputs import located, same_file
 from lpk.core.pruning.items import Items
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
@@ -240,10 +240,10 @@ class Workbench:
         recipes: list[CalibrationRecipe] = [
             each.calibration or self.study.calibration for each in self.study.objectives
         ]
-        return source in {recipe.source for recipe in recipes}
+        return any(same_file(source, recipe.source) for recipe in recipes)
 
     def _text(self, source: str, field: str, count: int, length: int) -> Items:
-        key = ("text", source, count, length)
+        key = ("text", source, field, count, length)
         if key not in self._drawn:
             corpus = Corpus.read(source, field, "text")
             if corpus.ids and self._calibrated_on(source):
