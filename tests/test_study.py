@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Lpk, refused
+from fake_plugins import distribution
 from jsonschema import Draft202012Validator
 from test_resume import kill_when, rows
 
@@ -290,26 +291,98 @@ def test_what_a_search_leaves_behind_is_kept_beside_its_cell(folder: Path, lpk: 
     )
 
 
-def test_a_cell_that_memory_is_too_small_for_fails_alone(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory ran out (CUDA out of memory."),
+        (RuntimeError("no kernel\nis there"), "RuntimeError: no kernel is there"),
+        (ZeroDivisionError("a plugin's own"), "ZeroDivisionError: a plugin's own"),
+    ],
+)
+def test_a_cell_that_anything_goes_wrong_in_fails_alone(
+    error: Exception, said: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = Workbench.search
 
-    def full(bench: Workbench, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial]]:
+    def broken(bench: Workbench, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial]]:
         if cell.searcher == "greedy":
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+            raise error
         return search(bench, cell, workspace)
 
-    monkeypatch.setattr(Workbench, "search", full)
+    monkeypatch.setattr(Workbench, "search", broken)
     monkeypatch.chdir(folder)
     path = study(
-        folder, "memory", remove=2, seeds=0, tasks=[], objectives="perplexity", searchers=["greedy", "one-shot"]
+        folder, "wrong-inside", remove=2, seeds=0, tasks=[], objectives="perplexity", searchers=["greedy", "one-shot"]
     )
-    said = execute(StudyRecipe.read(path), installed(), tmp_path, Progress())
-    assert (said["cells"], len(said["failed"])) == (2, 1)
-    assert said["failed"][0].startswith("tiny, greedy, perplexity: memory ran out (CUDA out of memory.")
-    cells = {cell.searcher: cell.status for cell in read_csv(tmp_path / "cells.csv", Cell)}
-    assert cells == {"greedy": "failed", "one-shot": "done"}
+    done = execute(StudyRecipe.read(path), installed(), tmp_path, Progress())
+    assert (done["cells"], len(done["failed"])) == (2, 1)
+    assert done["failed"][0].startswith(f"tiny, greedy, perplexity: {said}")
+    cells = {cell.searcher: cell for cell in read_csv(tmp_path / "cells.csv", Cell)}
+    assert {name: cell.status for name, cell in cells.items()} == {"greedy": "failed", "one-shot": "done"}
+    assert (cells["greedy"].layers, cells["greedy"].budget) == (8, 2)
+
+
+def test_a_model_that_anything_goes_wrong_in_is_loaded_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+
+    def broken(bench: Workbench, *_: Any) -> None:
+        loads.append(bench)
+        raise RuntimeError("not this one")
+
+    monkeypatch.setattr(Workbench, "__init__", broken)
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match="no cell succeeded; the first: RuntimeError: not this one"):
+        execute(StudyRecipe.read(study(folder, "unloaded")), installed(), tmp_path, Progress())
+    assert len(loads) == 1
+    assert {cell.error for cell in read_csv(tmp_path / "cells.csv", Cell)} == {"RuntimeError: not this one"}
+
+
+MORTAL = """
+    import os, signal, sys
+    from pathlib import Path
+    import lpk
+    from lpk.core.contracts import Component, Options, Searcher
+
+    class Failing(Searcher[Options]):
+        def search(self, problem):
+            if problem.workspace.parent.name == "cells":  # the plan tries it too
+                with Path("attempts").open("a") as file:
+                    file.write("one\\n")
+            raise ValueError("never works")
+            yield
+
+    class Mortal(Searcher[Options]):
+        def search(self, problem):
+            if "--helping" in sys.argv:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield [problem.dense.drop(*problem.candidates[: problem.budget])]
+
+    @lpk.hookimpl
+    def lpk_searchers():
+        for kind in (Failing, Mortal):
+            yield Component(kind.__name__.lower(), "It does not live long.", f"{__name__}:{kind.__name__}")
+"""
+
+
+def test_a_cell_that_fails_is_tried_once_and_one_whose_process_is_killed_is_done_by_the_first(
+    folder: Path, tmp_path: Path, lpk: Lpk
+) -> None:
+    env = {"PYTHONPATH": str(distribution(tmp_path, "lpk-mortal", "1.0", {"lpk_mortal": MORTAL}))}
+    path = study(
+        folder, "mortal", remove=2, seeds=0, tasks=[], objectives="perplexity",
+        searchers=["failing", "mortal", "one-shot"],
+    )  # fmt: skip
+    result = lpk("study", path.name, "--jobs", 2, "--json", cwd=folder, env=env)
+    assert result.returncode == 0, result.stderr
+    assert "processes was stopped by SIGKILL; what it left undone is done here" in result.stderr
+    assert ["never works" in line for line in json.loads(result.stdout)["failed"]] == [True]
+    cells = {cell.searcher: cell.status for cell in read_csv(folder / "runs" / "mortal" / "cells.csv", Cell)}
+    assert cells == {"failing": "failed", "mortal": "done", "one-shot": "done"}
+    assert (folder / "attempts").read_text().split() == ["one"]
+    assert lpk("study", path.name, "-q", cwd=folder, env=env).returncode == 0
+    assert (folder / "attempts").read_text().split() == ["one"] * 2
 
 
 @pytest.fixture(scope="module")
