@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +23,11 @@ from test_resume import kill_when, rows
 from lpk.core.errors import UsageError
 from lpk.core.progress import Progress
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.precision import Precision
 from lpk.core.registry import installed
+from lpk.core.study import provenance
 from lpk.core.study.cell import Workbench
+from lpk.core.study.provenance import Provenance
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.run import execute
 from lpk.core.study.tables import Cell, Measure, Trial, read_csv
@@ -128,6 +133,71 @@ def test_every_cell_is_searched_and_its_mask_measured_under_everything(done: tup
 
 def _key(cell: Cell) -> tuple[str, str, int, int]:
     return cell.objective, cell.searcher, cell.budget, cell.seed
+
+
+def test_each_cell_and_the_study_say_what_computed_them(done: tuple[Path, dict[str, Any]]) -> None:
+    import torch
+
+    out, _ = done
+    (made,) = json.loads((out / "study.json").read_text())["provenance"].values()
+    assert made["versions"]["torch"] == torch.__version__
+    assert made["dtype"] in ("float32", "bfloat16")
+    assert len(made["fingerprint"]) == 64
+    files = list((out / "cells").glob("*.json"))
+    assert len(files) == 2 * 3 * 2 * 2 + 2
+    assert all(json.loads(file.read_text())["provenance"] == made for file in files)
+
+
+def test_what_a_cell_depends_on_makes_it_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of texts, tasks and of the other objectives too; but not what the study does not read."""
+    monkeypatch.chdir(folder)
+    for name in ("own", "other", "unread"):
+        (folder / f"{name}.txt").write_text((folder / "text.txt").read_text())
+    shutil.copy(folder / "questions.jsonl", folder / "quiz.jsonl")
+    path = study(
+        folder, "keys", calibration="own.txt", texts={"source": "other.txt"}, tasks={"name": "q", "source": "quiz.jsonl"},
+    )  # fmt: skip
+
+    def keys() -> set[str]:
+        wanted = StudyRecipe.read(path)
+        cells = wanted.cells(installed())
+        made = Provenance.of(wanted, cells, installed())
+        return {cell.key(made.depends(cell, installed())) for cell in cells}
+
+    first = keys()
+    assert len(first) == 24
+    (folder / "unread.txt").write_text("other words")
+    assert keys() == first
+    for name in ("own.txt", "other.txt", "quiz.jsonl", "questions.jsonl", "tiny/config.json"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole + b"\n")
+        assert not keys() & first, name
+        (folder / name).write_bytes(whole)
+        first = keys()  # written again is changed, as far as a cheap look can tell
+    with monkeypatch.context() as patched:
+        patched.setattr(provenance, "version", lambda name: "99")
+        assert not keys() & first
+    narrow = Precision("auto", "float16", "float16", "for once")
+    monkeypatch.setattr(Precision, "decide", lambda asked, device: narrow)
+    assert not keys() & first
+
+
+def test_the_revision_of_a_model_on_the_hub_is_the_commit_in_its_cache(tmp_path: Path) -> None:
+    commit, there = "0123456789abcdef" * 2 + "01234567", tmp_path / "hub" / "models--owner--name"
+    (there / "snapshots" / commit).mkdir(parents=True)
+    (there / "snapshots" / commit / "config.json").write_text("{}")
+    (there / "refs").mkdir()
+    (there / "refs" / "main").write_text(commit)
+    code = """
+from lpk.core.pruning.inputs import revision
+from lpk.core.pruning.models import ModelSpec
+print([revision(ModelSpec(name)) for name in ("owner/name", "demo", ".")])
+"""
+    offline = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        offline.pop(name, None)
+    said = subprocess.run([sys.executable, "-c", code], env=offline, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == str([commit, "", ""])
 
 
 def test_parquet_says_what_csv_says(done: tuple[Path, dict[str, Any]]) -> None:
@@ -396,7 +466,8 @@ def test_the_schema_of_a_study_knows_what_a_study_does(
     schema: Draft202012Validator, folder: Path, done: tuple[Path, dict[str, Any]]
 ) -> None:
     examples = Path(__file__).parents[1] / "examples" / "study"
-    assert set(schema.schema["properties"]) == set(json.loads((done[0] / "study.json").read_text()))
+    written = set(json.loads((done[0] / "study.json").read_text()))
+    assert written == {*schema.schema["properties"], "provenance"}
     for path in [*examples.glob("*.yaml"), study(folder, "described")]:
         schema.validate(yaml.safe_load(path.read_text()))
         StudyRecipe.read(path)
@@ -469,6 +540,10 @@ def test_the_plan_of_searches_that_no_loss_steers_is_what_they_take(
         ({"remove": 40}, "--remove 40: wanted 1 to 6 layers"),
         ({"objectives": "task-margin"}, "this objective is measured on questions, and here is text"),
         ({"models": "nowhere"}, "model nowhere: no such directory"),
+        (
+            {"calibration": "ids.npy"},
+            "of the ready ids ids.npy all are calibrated on, so 2 draws would be one; give one",
+        ),
         ({"seeds": [0, 1, 0]}, "wrong.yaml: seeds: 0 is there twice"),
         ({"remove": [2, "25%"]}, "model tiny: remove: 2 and 25% are both 2 of its 8 layers; give one of them"),
         ({"models": {"model": "tiny", "remove": [3, 2, 3]}}, "model tiny: remove: 3 and 3 are both 3 of its 8 layers"),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 EMBEDDED = "wikitext2"
 #: All that ``--calibration`` knows by name; their licences stand beside them.
 SHIPPED = {EMBEDDED: "wikitext2.txt", "arc-easy": "arc-easy.jsonl", "piqa": "piqa.jsonl", "gsm8k": "gsm8k.jsonl"}
+#: The endings of files of ready token ids, all of which are calibrated on, whatever the seed.
+READY = (".npy", ".safetensors")
 #: The last part of a file, in tokens of a text or in rows, is never calibrated on; perplexity is reported there. Where it
 #: begins depends on the file alone: items of two lengths or kinds are held apart too.
 HELD_OUT_SHARE = 0.25
@@ -79,7 +81,7 @@ class Corpus:
             raise UsageError(f"{role} {source}: no such file (and none of what lpk ships: {', '.join(SHIPPED)})")
         if path.stat().st_size == 0:
             raise UsageError(f"{role} {source}: the file is empty")
-        if path.suffix in (".npy", ".safetensors"):
+        if path.suffix in READY:
             return cls(source, ids=_read_ids(path, role), role=role)
         try:
             text = path.read_text(encoding="utf-8")

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +23,15 @@ from lpk.core.progress import Progress
 from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.evaluator import Evaluator
-from lpk.core.pruning.inputs import located, same_file
+from lpk.core.pruning.inputs import same_file
 from lpk.core.pruning.items import Items
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
-from lpk.core.pruning.parts import Parts, context, described, kernels
-from lpk.core.pruning.precision import EXACT, Precision
-from lpk.core.pruning.recipe import CalibrationRecipe
+from lpk.core.pruning.parts import Parts, context, described
+from lpk.core.pruning.precision import EXACT
 from lpk.core.pruning.search import LossesOf, Outcome, Tally, check_scores, drive
 from lpk.core.registry import Registry
+from lpk.core.study.provenance import Provenance
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.tables import DENSE, Cell, Measure, Trial
 
@@ -48,13 +47,20 @@ class Workbench:
     """
 
     def __init__(
-        self, study: StudyRecipe, first: CellRecipe, registry: Registry, memo: Memo, progress: Progress
+        self,
+        study: StudyRecipe,
+        first: CellRecipe,
+        provenance: Provenance,
+        registry: Registry,
+        memo: Memo,
+        progress: Progress,
     ) -> None:
         """Load the model in the precision that searches run in.
 
         Args:
             study: the study.
             first: a cell of this model.
+            provenance: on which device, in which precision and by which versions it is measured.
             registry: the plugins.
             memo: where measurements are kept.
             progress: told how the work goes on.
@@ -64,18 +70,16 @@ class Workbench:
         """
         self.study, self.registry, self.memo, self.progress = study, registry, memo, progress
         self.label, self.recipe = first.model, first.recipe
-        spec = located(first.recipe)
-        self.precision = Precision.decide(first.recipe.dtype, spec.device)
-        self.spec = replace(spec, dtype=self.precision.dtype)
+        self.spec, self.precision, self.versions = provenance.spec, provenance.precision, provenance.versions
         self.parts = first.parts(registry)
         progress.stage(f"Loading {self.label}")
-        if spec.name in CATALOG:
-            CATALOG[spec.name].pull(progress)
+        if self.spec.name in CATALOG:
+            CATALOG[self.spec.name].pull(progress)
         self.tokenizer = self.spec.tokenizer()
         self.stack = self._load(self.precision.dtype, self.precision.head)
         if self.stack.layers != first.layers:
             message = f"its configuration says {first.layers} layers, its forward pass runs {self.stack.layers}"
-            raise UsageError(f"model {spec.name}: {message}; lpk cannot prune it")
+            raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
         self._scores: dict[tuple[Any, ...], tuple[LayerScores, _Looked]] = {}
         self._drawn: dict[tuple[Any, ...], Items] = {}
 
@@ -84,6 +88,11 @@ class Workbench:
         """The model in the precision that what a search returns is measured in."""
         as_searched = self.precision.exact or self.study.measured == "as-searched"
         return self.stack if as_searched else self._load(EXACT, EXACT)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of its weights, as searches have them, and configuration."""
+        return self._fingerprint(self.stack)
 
     def _load(self, dtype: str, products: str) -> LayerStack:
         from lpk.core.pruning.stack import LayerStack
@@ -166,7 +175,7 @@ class Workbench:
     def measures(self, cell: CellRecipe, mask: LayerMask) -> Iterator[Measure]:
         """Everything that the study asks about a mask: each objective on this cell's draw, texts, tasks."""
         for objective in self.study.objectives:
-            values = {"objective": objective.choice, "calibration": objective.calibration or self.study.calibration}
+            values = {"objective": objective.choice, "calibration": self.study.calibration_of(objective)}
             asked = replace(cell, objective=objective.called, recipe=cell.recipe.model_copy(update=values))
             parts = asked.parts(self.registry)
             (loss,) = self._exactly(asked, parts, self.items(asked)).losses([mask])
@@ -237,10 +246,7 @@ class Workbench:
         return self._drawn[key]
 
     def _calibrated_on(self, source: str) -> bool:
-        recipes: list[CalibrationRecipe] = [
-            each.calibration or self.study.calibration for each in self.study.objectives
-        ]
-        return any(same_file(source, recipe.source) for recipe in recipes)
+        return any(same_file(source, asked.source) for asked in self.study.calibrations)
 
     def _text(self, source: str, field: str, count: int, length: int) -> Items:
         key = ("text", source, field, count, length)
@@ -285,7 +291,7 @@ class Workbench:
     def _context(self, about: dict[str, Any], stack: LayerStack) -> str:
         searched = self.precision.dtype, self.precision.head
         dtype, head = searched if stack is self.stack else (EXACT, EXACT)
-        inputs = [self._fingerprint(stack), dtype, self.spec.device, head, self._versions]
+        inputs = [self._fingerprint(stack), dtype, self.spec.device, head, self.versions]
         return context(inputs, about, self.parts.described["executor"])
 
     def _fingerprint(self, stack: LayerStack) -> str:
@@ -298,10 +304,6 @@ class Workbench:
     @cached_property
     def _fingerprints(self) -> dict[int, str]:
         return {}
-
-    @cached_property
-    def _versions(self) -> dict[str, str]:
-        return {name: version(name) for name in kernels(self.spec.device)}
 
 
 class _Looked:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from lpk.core.contracts import Problem
 from lpk.core.errors import UsageError
+from lpk.core.pruning.calibration import READY
 from lpk.core.pruning.inputs import located
 from lpk.core.pruning.parts import Parts, resolved
 from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Protected, Recipe, Scoring, validated
@@ -123,7 +124,7 @@ class StudyRecipe(BaseModel):
     scorer: Scoring = Field(Choice(name="block-influence"), description="for searchers that name none; or 'none'")
     remove: Annotated[tuple[Any, ...], BeforeValidator(_some)] = Field(("25%",), min_length=1, description="budgets")
     seeds: Annotated[tuple[int, ...], BeforeValidator(_some)] = Field(
-        (0,), min_length=1, description="each draws calibration items and seeds the searchers"
+        (0,), min_length=1, description="each draws calibration items and seeds the searchers; one where ids are ready"
     )
     protect: Protected = Field((0, -1), description="layers that are never removed")
     calibration: CalibrationRecipe = CalibrationRecipe()
@@ -159,7 +160,28 @@ class StudyRecipe(BaseModel):
                 )
         if again := [seed for seed in study.seeds if study.seeds.count(seed) > 1]:
             raise UsageError(f"{path}: seeds: {again[0]} is there twice; each seed is a draw, give each once")
+        ready = [asked.source for asked in study.calibrations if Path(asked.source).suffix in READY]
+        if ready and len(study.seeds) > 1:
+            raise UsageError(
+                f"{path}: seeds: of the ready ids {ready[0]} all are calibrated on, so {len(study.seeds)} draws would be "
+                "one; give one seed, or a text or .jsonl to draw from"
+            )
         return study
+
+    def calibration_of(self, objective: ObjectiveRecipe) -> CalibrationRecipe:
+        """The calibration data that an objective is measured on."""
+        return objective.calibration or self.calibration
+
+    @property
+    def calibrations(self) -> list[CalibrationRecipe]:
+        """Those of all objectives."""
+        return [self.calibration_of(objective) for objective in self.objectives]
+
+    @property
+    def sources(self) -> list[str]:
+        """All that masks are measured on, by file or by name."""
+        calibrated = [asked.source for asked in self.calibrations]
+        return [*calibrated, *(text.source for text in self.texts), *(task.source for task in self.tasks)]
 
     def cells(self, registry: Registry) -> list[CellRecipe]:
         """The grid, model by model, each cell checked.
@@ -205,7 +227,7 @@ class StudyRecipe(BaseModel):
             "searcher": searcher.choice,
             "remove": remove,
             "protect": self.protect,
-            "calibration": objective.calibration or self.calibration,
+            "calibration": self.calibration_of(objective),
             "dtype": self.dtype,
             "device": self.device,
             "seed": seed,
@@ -245,9 +267,9 @@ class CellRecipe:
         """
         return self.recipe.problem(self.layers)
 
-    def key(self, asked: dict[str, Any]) -> str:
-        """A name for the cell's file: of the same search, and the same that is ``asked`` of its mask, the same."""
-        matters = json.dumps([self.recipe.model_dump(mode="json"), asked], sort_keys=True)
+    def key(self, depends: dict[str, Any]) -> str:
+        """A name for the cell's file: of the same search, and the same else that its figures depend on, the same."""
+        matters = json.dumps([self.recipe.model_dump(mode="json"), depends], sort_keys=True)
         digest = hashlib.sha256(matters.encode()).hexdigest()[:10]
         return f"{self.model}-{self.objective}-{self.recipe.remove}-{self.searcher}-{self.seed}-{digest}"
 

@@ -28,6 +28,7 @@ from lpk.core.memory import enough
 from lpk.core.progress import Progress
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.registry import Registry
+from lpk.core.study.provenance import Provenance
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.tables import DENSE, Cell, Measure, Trial, write_csv, write_parquet
 
@@ -65,7 +66,7 @@ def execute(
     with room(out), enough():
         folder = out / "cells"
         folder.mkdir(parents=True, exist_ok=True)
-        tasks = _tasks(study, cells, folder)
+        tasks = _tasks(study, cells, registry, folder)
         if helping:
             _work(study, registry, tasks, out, progress, store)
             return {}
@@ -79,16 +80,12 @@ def execute(
 
 @dataclass(frozen=True)
 class _Task:
-    """A cell to be done, or the dense model to be measured, and the file that says it is.
-
-    Attributes:
-        files: size and time of change of the files that it reads.
-    """
+    """A cell to be done, or the dense model to be measured, and the file that says it is."""
 
     cell: CellRecipe
     dense: bool
     file: Path
-    files: dict[str, list[int]]
+    provenance: Provenance
 
     @property
     def failed(self) -> Path:
@@ -107,27 +104,26 @@ class _Task:
         return self.failed.exists() or self.done() is not None
 
     def done(self) -> dict[str, Any] | None:
-        """What was found, if it was, of the files that are there now."""
+        """What was found, if it was."""
         try:
             found: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        known = found.get("input_files", {})
-        return found if all(known.get(name, state) == state for name, state in self.files.items()) else None
+        return found
 
 
-def _tasks(study: StudyRecipe, cells: list[CellRecipe], folder: Path) -> list[_Task]:
+def _tasks(study: StudyRecipe, cells: list[CellRecipe], registry: Registry, folder: Path) -> list[_Task]:
     """For each model: the dense model on each draw, and the cells."""
-    from lpk.core.pruning.inputs import input_files
-
     asked = study.model_dump(mode="json", include={"objectives", "texts", "tasks", "calibration", "measured"})
     tasks = []
     for _, group in itertools.groupby(cells, key=lambda cell: cell.model):
         of_model = list(group)
+        provenance = Provenance.of(study, of_model, registry)
         seeds = {cell.seed: cell for cell in reversed(of_model)}
         for cell, dense in [*((seeds[seed], True) for seed in sorted(seeds)), *((cell, False) for cell in of_model)]:
-            name = cell.key(asked) if not dense else f"{cell.model}-{DENSE}-{cell.seed}-{cell.key(asked)[-10:]}"
-            tasks.append(_Task(cell, dense, folder / f"{name}.json".replace("/", "_"), input_files(cell.recipe)))
+            key = cell.key({"asked": asked, **provenance.depends(cell, registry)})
+            name = f"{cell.model}-{DENSE}-{cell.seed}-{key[-10:]}" if dense else key
+            tasks.append(_Task(cell, dense, folder / f"{name}.json".replace("/", "_"), provenance))
     return tasks
 
 
@@ -145,7 +141,8 @@ def _work(
     try:
         for _, group in itertools.groupby(waiting, key=lambda task: task.cell.model):
             of_model = list(group)
-            model = _Model(partial(Workbench, study, of_model[0].cell, registry, memo, progress))
+            first = of_model[0]
+            model = _Model(partial(Workbench, study, first.cell, first.provenance, registry, memo, progress))
             for task in of_model:
                 with _claimed(task) as ours:
                     if ours and not task.settled():
@@ -177,6 +174,11 @@ class _Model:
                 self._wrong = _said(error)
                 raise
         return self._bench
+
+    @property
+    def fingerprint(self) -> str:
+        """That of its weights and configuration; empty where it could not be loaded."""
+        return self._bench.fingerprint if self._bench else ""
 
 
 class _claimed:
@@ -227,7 +229,8 @@ def _do(task: _Task, model: _Model, progress: Progress) -> None:
             "measures": [asdict(measure) for measure in measures],
             "trials": [asdict(trial) for trial in trials],
             "recipe": cell.recipe.model_dump(mode="json"),
-            "input_files": task.files,
+            "provenance": {**task.provenance.record, "fingerprint": model.fingerprint},
+            "input_files": task.provenance.files,
         },
     )
 
@@ -269,17 +272,20 @@ def _finish(study: StudyRecipe, tasks: list[_Task], out: Path, progress: Progres
 
     progress.stage("Writing tables and report")
     cells, dense, measures, trials = list[Cell](), list[Cell](), dict[Measure, None](), list[Trial]()
+    provenance: dict[str, Any] = {}
     for task, found in zip(tasks, _found(tasks), strict=True):
         if found["cell"]:  # of a dense model only where it failed; named after a cell, it is none
             (dense if task.dense else cells).append(Cell(**_tupled(found["cell"])))
         measures |= dict.fromkeys(Measure(**measure) for measure in found["measures"])
         trials += [Trial(**_tupled(trial)) for trial in found["trials"]]
+        if not provenance.get(task.cell.model, {}).get("fingerprint"):
+            provenance[task.cell.model] = found["provenance"]
     kinds: list[tuple[Any, Any]] = [(Cell, cells), (Measure, list(measures)), (Trial, trials)]
     for kind, rows in kinds:
         write_csv(out / f"{kind.FILE}.csv", rows, kind)
         write_parquet(out / f"{kind.FILE}.parquet", rows, kind)
     described = study.model_dump(mode="json")
-    write_json(out / "study.json", described)
+    write_json(out / "study.json", {**described, "provenance": provenance})
     page = report.write(out, described, cells, list(measures), trials)
     failed = [cell for cell in cells if cell.status == "failed"]
     if len(failed) == len(cells):
