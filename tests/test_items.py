@@ -260,6 +260,61 @@ def test_parts_of_a_mixture_have_options_of_their_own(model: LayerStack, tokeniz
         bound(made("mixture", of={"task-margin": {"weight": 1, "wrong": "most"}}), installed())
 
 
+def numbered(folder: Path, tokens: int) -> tuple[Any, str]:
+    """A text in which every token tells its place, and a tokenizer for it, which is quicker than the demo's."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(WordLevel({f"w{place}": place for place in range(tokens)}, unk_token="w0"))
+    made.pre_tokenizer = Whitespace()  # type: ignore[assignment]
+    (folder / "text.txt").write_text(" ".join(f"w{place}" for place in range(tokens)))
+    return PreTrainedTokenizerFast(tokenizer_object=made), str(folder / "text.txt")
+
+
+@pytest.mark.parametrize("tokens", [1000, 1001, 1023, 1024, 1100])
+def test_windows_of_two_lengths_do_not_overlap_if_one_is_calibrated_on_and_one_held_out(
+    tokens: int, tmp_path: Path
+) -> None:
+    """What is drawn ends before three quarters of the text, and what is held out begins there, of whatever length."""
+    words, path = numbered(tmp_path, tokens)
+    corpus, boundary = Corpus.read(path), int(0.75 * tokens)
+    for length in (7, 16, 50, 128):
+        drawn = corpus.draw(words, boundary // length, length, 0)
+        kept = corpus.held_out(words, tokens, length, whole=False)
+        assert isinstance(drawn, Sequences)
+        assert isinstance(kept, Sequences)
+        assert [int(ids[0]) for ids in drawn.ids] == list(range(0, boundary - length + 1, length))
+        begins = range(-(-boundary // length) * length, tokens - length + 1, length)
+        assert [int(ids[0]) for ids in kept.ids] == list(begins)
+        whole = corpus.held_out(words, tokens, length, whole=True)
+        assert len(whole) == tokens // length
+
+
+def test_a_text_whose_last_quarter_has_no_whole_window_is_refused(tmp_path: Path) -> None:
+    words, path = numbered(tmp_path, 75)  # of 16 tokens the fourth begins at 48, before 56, and ends after it
+    for take in (Corpus.draw, Corpus.held_out):
+        more: dict[str, Any] = {"seed": 0} if take is Corpus.draw else {"whole": False}
+        with pytest.raises(UsageError, match="4 sequences of 16 tokens, and there must be one before the last quarter"):
+            take(Corpus.read(path), words, 1, 16, **more)
+
+
+def test_rows_are_held_out_by_their_place_whatever_of_them_is_too_long(tokenizer: Any, tmp_path: Path) -> None:
+    """At 16 tokens the first rows' prompts leave no room for an answer; the last quarter begins where it does at 64."""
+    rows = [{"question": "why " * (30 if row < 8 else 2) + "?", "answer": f"answer {row}"} for row in range(16)]
+    corpus = Corpus.read(written(tmp_path, rows))
+
+    def answers(items: Any) -> set[str]:
+        return {tokenizer.decode(items.rows(row)[0]).split()[-1] for row in range(len(items))}
+
+    assert answers(corpus.draw(tokenizer, 12, 64, 0, "answers")) == {str(row) for row in range(12)}
+    assert answers(corpus.draw(tokenizer, 4, 16, 0, "answers")) == {"8", "9", "10", "11"}
+    for length in (16, 64):
+        kept = corpus.held_out(tokenizer, 9, length, whole=False, kind="answers")
+        assert answers(kept) == {"12", "13", "14", "15"}
+
+
 def test_gradients_on_a_question_are_those_of_its_right_answer(
     model: LayerStack, tokenizer: Any, tmp_path: Path
 ) -> None:

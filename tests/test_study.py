@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +16,18 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Lpk, refused
+from fake_plugins import distribution
 from jsonschema import Draft202012Validator
 from test_resume import kill_when, rows
 
 from lpk.core.errors import UsageError
 from lpk.core.progress import Progress
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.precision import Precision
 from lpk.core.registry import installed
+from lpk.core.study import provenance
 from lpk.core.study.cell import Workbench
+from lpk.core.study.provenance import Provenance
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.run import execute
 from lpk.core.study.tables import Cell, Measure, Trial, read_csv
@@ -129,6 +135,71 @@ def _key(cell: Cell) -> tuple[str, str, int, int]:
     return cell.objective, cell.searcher, cell.budget, cell.seed
 
 
+def test_each_cell_and_the_study_say_what_computed_them(done: tuple[Path, dict[str, Any]]) -> None:
+    import torch
+
+    out, _ = done
+    (made,) = json.loads((out / "study.json").read_text())["provenance"].values()
+    assert made["versions"]["torch"] == torch.__version__
+    assert made["dtype"] in ("float32", "bfloat16")
+    assert len(made["fingerprint"]) == 64
+    files = list((out / "cells").glob("*.json"))
+    assert len(files) == 2 * 3 * 2 * 2 + 2
+    assert all(json.loads(file.read_text())["provenance"] == made for file in files)
+
+
+def test_what_a_cell_depends_on_makes_it_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of texts, tasks and of the other objectives too; but not what the study does not read."""
+    monkeypatch.chdir(folder)
+    for name in ("own", "other", "unread"):
+        (folder / f"{name}.txt").write_text((folder / "text.txt").read_text())
+    shutil.copy(folder / "questions.jsonl", folder / "quiz.jsonl")
+    path = study(
+        folder, "keys", calibration="own.txt", texts={"source": "other.txt"}, tasks={"name": "q", "source": "quiz.jsonl"},
+    )  # fmt: skip
+
+    def keys() -> set[str]:
+        wanted = StudyRecipe.read(path)
+        cells = wanted.cells(installed())
+        made = Provenance.of(wanted, cells, installed())
+        return {cell.key(made.depends(cell, installed())) for cell in cells}
+
+    first = keys()
+    assert len(first) == 24
+    (folder / "unread.txt").write_text("other words")
+    assert keys() == first
+    for name in ("own.txt", "other.txt", "quiz.jsonl", "questions.jsonl", "tiny/config.json"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole + b"\n")
+        assert not keys() & first, name
+        (folder / name).write_bytes(whole)
+        first = keys()  # written again is changed, as far as a cheap look can tell
+    with monkeypatch.context() as patched:
+        patched.setattr(provenance, "version", lambda name: "99")
+        assert not keys() & first
+    narrow = Precision("auto", "float16", "float16", "for once")
+    monkeypatch.setattr(Precision, "decide", lambda asked, device: narrow)
+    assert not keys() & first
+
+
+def test_the_revision_of_a_model_on_the_hub_is_the_commit_in_its_cache(tmp_path: Path) -> None:
+    commit, there = "0123456789abcdef" * 2 + "01234567", tmp_path / "hub" / "models--owner--name"
+    (there / "snapshots" / commit).mkdir(parents=True)
+    (there / "snapshots" / commit / "config.json").write_text("{}")
+    (there / "refs").mkdir()
+    (there / "refs" / "main").write_text(commit)
+    code = """
+from lpk.core.pruning.inputs import revision
+from lpk.core.pruning.models import ModelSpec
+print([revision(ModelSpec(name)) for name in ("owner/name", "demo", ".")])
+"""
+    offline = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        offline.pop(name, None)
+    said = subprocess.run([sys.executable, "-c", code], env=offline, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == str([commit, "", ""])
+
+
 def test_parquet_says_what_csv_says(done: tuple[Path, dict[str, Any]]) -> None:
     import pyarrow.parquet
 
@@ -190,6 +261,30 @@ def test_what_a_scorer_measures_counts_for_each_cell_that_uses_it(folder: Path, 
     assert (two.budget, two.masks, three.budget, three.masks) == (2, 10, 3, 10)
     assert two.layer_forwards - three.layer_forwards == 4
     assert two.measurements == three.measurements == 4 * 10
+
+
+def test_texts_are_what_they_say_however_a_file_is_called(folder: Path, lpk: Lpk) -> None:
+    """Of two fields two texts; of the calibration text by another name the last quarter, too."""
+    draw = random.Random(1)
+    rows = [{key: " ".join(draw.choices(WORDS, k=20)) for key in ("one", "other")} for _ in range(8)]
+    (folder / "fields.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = [
+        {"name": name, "source": source, "field": field, "sequences": 5, "length": 16}
+        for name, source, field in [
+            ("plain", "text.txt", "text"), ("dotted", "./text.txt", "text"), ("whole", str(folder / "copy.txt"), "text"),
+            ("one", "fields.jsonl", "one"), ("other", "fields.jsonl", "other"),
+        ]
+    ]  # fmt: skip
+    shutil.copy(folder / "text.txt", folder / "copy.txt")
+    path = study(
+        folder, "texts", texts=texts, remove=2, seeds=0, tasks=[], objectives="perplexity", searchers="one-shot"
+    )
+    result = lpk("study", path.name, "-q", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    measures = read_csv(folder / "runs" / "texts" / "measures.csv", Measure)
+    found = {measure.measure: measure.value for measure in measures if measure.searcher == "one-shot"}
+    assert found["dotted"] == found["plain"] != found["whole"]
+    assert found["one"] != found["other"]
 
 
 def test_a_cell_that_fails_is_reported_and_the_rest_is_done(folder: Path, lpk: Lpk) -> None:
@@ -266,26 +361,98 @@ def test_what_a_search_leaves_behind_is_kept_beside_its_cell(folder: Path, lpk: 
     )
 
 
-def test_a_cell_that_memory_is_too_small_for_fails_alone(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory ran out (CUDA out of memory."),
+        (RuntimeError("no kernel\nis there"), "RuntimeError: no kernel is there"),
+        (ZeroDivisionError("a plugin's own"), "ZeroDivisionError: a plugin's own"),
+    ],
+)
+def test_a_cell_that_anything_goes_wrong_in_fails_alone(
+    error: Exception, said: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = Workbench.search
 
-    def full(bench: Workbench, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial]]:
+    def broken(bench: Workbench, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial]]:
         if cell.searcher == "greedy":
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+            raise error
         return search(bench, cell, workspace)
 
-    monkeypatch.setattr(Workbench, "search", full)
+    monkeypatch.setattr(Workbench, "search", broken)
     monkeypatch.chdir(folder)
     path = study(
-        folder, "memory", remove=2, seeds=0, tasks=[], objectives="perplexity", searchers=["greedy", "one-shot"]
+        folder, "wrong-inside", remove=2, seeds=0, tasks=[], objectives="perplexity", searchers=["greedy", "one-shot"]
     )
-    said = execute(StudyRecipe.read(path), installed(), tmp_path, Progress())
-    assert (said["cells"], len(said["failed"])) == (2, 1)
-    assert said["failed"][0].startswith("tiny, greedy, perplexity: memory ran out (CUDA out of memory.")
-    cells = {cell.searcher: cell.status for cell in read_csv(tmp_path / "cells.csv", Cell)}
-    assert cells == {"greedy": "failed", "one-shot": "done"}
+    done = execute(StudyRecipe.read(path), installed(), tmp_path, Progress())
+    assert (done["cells"], len(done["failed"])) == (2, 1)
+    assert done["failed"][0].startswith(f"tiny, greedy, perplexity: {said}")
+    cells = {cell.searcher: cell for cell in read_csv(tmp_path / "cells.csv", Cell)}
+    assert {name: cell.status for name, cell in cells.items()} == {"greedy": "failed", "one-shot": "done"}
+    assert (cells["greedy"].layers, cells["greedy"].budget) == (8, 2)
+
+
+def test_a_model_that_anything_goes_wrong_in_is_loaded_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+
+    def broken(bench: Workbench, *_: Any) -> None:
+        loads.append(bench)
+        raise RuntimeError("not this one")
+
+    monkeypatch.setattr(Workbench, "__init__", broken)
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match="no cell succeeded; the first: RuntimeError: not this one"):
+        execute(StudyRecipe.read(study(folder, "unloaded")), installed(), tmp_path, Progress())
+    assert len(loads) == 1
+    assert {cell.error for cell in read_csv(tmp_path / "cells.csv", Cell)} == {"RuntimeError: not this one"}
+
+
+MORTAL = """
+    import os, signal, sys
+    from pathlib import Path
+    import lpk
+    from lpk.core.contracts import Component, Options, Searcher
+
+    class Failing(Searcher[Options]):
+        def search(self, problem):
+            if problem.workspace.parent.name == "cells":  # the plan tries it too
+                with Path("attempts").open("a") as file:
+                    file.write("one\\n")
+            raise ValueError("never works")
+            yield
+
+    class Mortal(Searcher[Options]):
+        def search(self, problem):
+            if "--helping" in sys.argv:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield [problem.dense.drop(*problem.candidates[: problem.budget])]
+
+    @lpk.hookimpl
+    def lpk_searchers():
+        for kind in (Failing, Mortal):
+            yield Component(kind.__name__.lower(), "It does not live long.", f"{__name__}:{kind.__name__}")
+"""
+
+
+def test_a_cell_that_fails_is_tried_once_and_one_whose_process_is_killed_is_done_by_the_first(
+    folder: Path, tmp_path: Path, lpk: Lpk
+) -> None:
+    env = {"PYTHONPATH": str(distribution(tmp_path, "lpk-mortal", "1.0", {"lpk_mortal": MORTAL}))}
+    path = study(
+        folder, "mortal", remove=2, seeds=0, tasks=[], objectives="perplexity",
+        searchers=["failing", "mortal", "one-shot"],
+    )  # fmt: skip
+    result = lpk("study", path.name, "--jobs", 2, "--json", cwd=folder, env=env)
+    assert result.returncode == 0, result.stderr
+    assert "processes was stopped by SIGKILL; what it left undone is done here" in result.stderr
+    assert ["never works" in line for line in json.loads(result.stdout)["failed"]] == [True]
+    cells = {cell.searcher: cell.status for cell in read_csv(folder / "runs" / "mortal" / "cells.csv", Cell)}
+    assert cells == {"failing": "failed", "mortal": "done", "one-shot": "done"}
+    assert (folder / "attempts").read_text().split() == ["one"]
+    assert lpk("study", path.name, "-q", cwd=folder, env=env).returncode == 0
+    assert (folder / "attempts").read_text().split() == ["one"] * 2
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +466,8 @@ def test_the_schema_of_a_study_knows_what_a_study_does(
     schema: Draft202012Validator, folder: Path, done: tuple[Path, dict[str, Any]]
 ) -> None:
     examples = Path(__file__).parents[1] / "examples" / "study"
-    assert set(schema.schema["properties"]) == set(json.loads((done[0] / "study.json").read_text()))
+    written = set(json.loads((done[0] / "study.json").read_text()))
+    assert written == {*schema.schema["properties"], "provenance"}
     for path in [*examples.glob("*.yaml"), study(folder, "described")]:
         schema.validate(yaml.safe_load(path.read_text()))
         StudyRecipe.read(path)
@@ -322,8 +490,13 @@ def test_the_schema_of_a_study_knows_what_a_study_does(
     ],
 )
 def test_the_schema_and_lpk_agree(
-    changes: dict[str, Any], right: bool, schema: Draft202012Validator, folder: Path
+    changes: dict[str, Any],
+    right: bool,
+    schema: Draft202012Validator,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(folder)
     path = study(folder, "agreed", **changes)
     assert schema.is_valid(yaml.safe_load(path.read_text())) == right
     if right:
@@ -367,6 +540,13 @@ def test_the_plan_of_searches_that_no_loss_steers_is_what_they_take(
         ({"remove": 40}, "--remove 40: wanted 1 to 6 layers"),
         ({"objectives": "task-margin"}, "this objective is measured on questions, and here is text"),
         ({"models": "nowhere"}, "model nowhere: no such directory"),
+        (
+            {"calibration": "ids.npy"},
+            "of the ready ids ids.npy all are calibrated on, so 2 draws would be one; give one",
+        ),
+        ({"seeds": [0, 1, 0]}, "wrong.yaml: seeds: 0 is there twice"),
+        ({"remove": [2, "25%"]}, "model tiny: remove: 2 and 25% are both 2 of its 8 layers; give one of them"),
+        ({"models": {"model": "tiny", "remove": [3, 2, 3]}}, "model tiny: remove: 3 and 3 are both 3 of its 8 layers"),
     ],
 )
 def test_a_wrong_study_is_one_line(changes: dict[str, Any], said: str, folder: Path, lpk: Lpk) -> None:

@@ -62,7 +62,7 @@ def study(
     with progress(quiet) as shown:
         if planned:
             shown.stage(f"{planned['cells']} searches, {_cost(planned)}")
-        done = execute(wanted, registry, out, shown, store, jobs=jobs, again=again, report=not helping)
+        done = execute(wanted, registry, out, shown, store, jobs=jobs, again=again, helping=helping)
     if not helping:
         click.echo(json.dumps(done, indent=2) if as_json else _summary(done))
 

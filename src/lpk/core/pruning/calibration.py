@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 EMBEDDED = "wikitext2"
 #: All that ``--calibration`` knows by name; their licences stand beside them.
 SHIPPED = {EMBEDDED: "wikitext2.txt", "arc-easy": "arc-easy.jsonl", "piqa": "piqa.jsonl", "gsm8k": "gsm8k.jsonl"}
-#: The last part of a text is never calibrated on; perplexity is reported there.
+#: The endings of files of ready token ids, all of which are calibrated on, whatever the seed.
+READY = (".npy", ".safetensors")
+#: The last part of a file, in tokens of a text or in rows, is never calibrated on; perplexity is reported there. Where it
+#: begins depends on the file alone: items of two lengths or kinds are held apart too.
 HELD_OUT_SHARE = 0.25
 
 
@@ -78,7 +81,7 @@ class Corpus:
             raise UsageError(f"{role} {source}: no such file (and none of what lpk ships: {', '.join(SHIPPED)})")
         if path.stat().st_size == 0:
             raise UsageError(f"{role} {source}: the file is empty")
-        if path.suffix in (".npy", ".safetensors"):
+        if path.suffix in READY:
             return cls(source, ids=_read_ids(path, role), role=role)
         try:
             text = path.read_text(encoding="utf-8")
@@ -149,7 +152,7 @@ class Corpus:
         self.check(kind)
         if self.ids:
             return Sequences(self.source, self.ids, role=self.role)
-        pool, _ = self._parts(self._pool(tokenizer, length, kind), length)
+        pool = self._enough(self._pool(tokenizer, length, kind), length, whole=False).calibration
         if len(pool) < count:
             raise UsageError(
                 f"{self.role} {self.source}: {count} sequences wanted, {len(pool)} there are ({length} tokens each, the last "
@@ -175,8 +178,8 @@ class Corpus:
         self.check(kind)
         if self.ids:
             return Sequences(self.source, self.ids, role=self.role)
-        first, last = self._parts(self._pool(tokenizer, length, kind), length)
-        pool = first + last if whole else last
+        found = self._enough(self._pool(tokenizer, length, kind), length, whole=whole)
+        pool = found.every if whole else found.held_out
         count = min(count, len(pool))
         return self._items([pool[index * len(pool) // count] for index in range(count)], kind)
 
@@ -186,18 +189,17 @@ class Corpus:
         begins = tuple(each.begins[0] for each in drawn) if self.prompted else ()
         return Sequences(self.source, tuple(each.ids[0] for each in drawn), role=self.role, begins=begins)
 
-    def _parts(self, pool: list[Choices], length: int) -> tuple[list[Choices], list[Choices]]:
-        """All items there are: those to calibrate on, and the last quarter."""
-        if len(pool) < 2:
-            have = "less than one sequence" if not pool else "one sequence"
-            raise UsageError(
-                f"{self.role} {self.source}: {have} of {length} tokens; two are needed, one of them held out: "
-                "give a longer file or a smaller --length"
-            )
-        kept_back = max(1, round(len(pool) * HELD_OUT_SHARE))
-        return pool[:-kept_back], pool[-kept_back:]
+    def _enough(self, pool: _Pool, length: int, *, whole: bool) -> _Pool:
+        """The same pool, if it has an item to calibrate on and one held out, or as a whole any."""
+        if (whole and pool.every) or (pool.calibration and pool.held_out):
+            return pool
+        have = {0: "less than one sequence", 1: "one sequence"}.get(len(pool.every), f"{len(pool.every)} sequences")
+        lack = "" if whole else ", and there must be one before the last quarter, which is held out, and one in it"
+        raise UsageError(
+            f"{self.role} {self.source}: {have} of {length} tokens{lack}; give a longer file or a smaller --length"
+        )
 
-    def _pool(self, tokenizer: PreTrainedTokenizerBase | None, length: int, kind: Kind) -> list[Choices]:
+    def _pool(self, tokenizer: PreTrainedTokenizerBase | None, length: int, kind: Kind) -> _Pool:
         """All items there are: neighbouring windows of a text, the beginning of each document, prompts with answers."""
         import numpy as np
 
@@ -212,17 +214,56 @@ class Corpus:
             raise UsageError(f"--length {length} leaves no room for 2 tokens of text")
         if self.prompted:
             encoder = _Encoder(tokenizer, prefix, length)
-            return [item for each in self.prompted if (item := encoder.item(each, kind)) is not None]
+            return _Pool.of_rows([encoder.item(each, kind) for each in self.prompted])
 
         def tokenize(text: str) -> list[int]:
             return tokenizer(text, add_special_tokens=False, verbose=False).input_ids  # type: ignore[no-any-return]
 
+        def item(tokens: list[int]) -> Choices:
+            return Choices((np.array(prefix + tokens, dtype=np.int32),), (0,), (0,), 0)
+
         if self.documents:
-            pieces = [tokens[:room] for tokens in map(tokenize, self.documents) if len(tokens) >= 2]
-        else:
-            tokens = tokenize(self.text)
-            pieces = [tokens[begin : begin + room] for begin in range(0, len(tokens) - room + 1, room)]
-        return [Choices((np.array(prefix + piece, dtype=np.int32),), (0,), (0,), 0) for piece in pieces]
+            pieces = [tokenize(document)[:room] for document in self.documents]
+            return _Pool.of_rows([item(piece) if len(piece) >= 2 else None for piece in pieces])
+        tokens = tokenize(self.text)
+        windows = [range(begin, begin + room) for begin in range(0, len(tokens) - room + 1, room)]
+        return _Pool([(place, item(tokens[place.start : place.stop])) for place in windows], len(tokens))
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """All items of a file.
+
+    Attributes:
+        placed: each with where it is: tokens of the text, or its row.
+        size: tokens or rows of the whole file.
+    """
+
+    placed: list[tuple[range, Choices]]
+    size: int
+
+    @classmethod
+    def of_rows(cls, items: list[Choices | None]) -> _Pool:
+        """An item a row; None of a row that gives none, which still counts for where the last quarter begins."""
+        return cls([(range(row, row + 1), item) for row, item in enumerate(items) if item], len(items))
+
+    @property
+    def every(self) -> list[Choices]:
+        return [item for _, item in self.placed]
+
+    @property
+    def calibration(self) -> list[Choices]:
+        """Those wholly before the last quarter."""
+        return [item for place, item in self.placed if place.stop <= self._boundary]
+
+    @property
+    def held_out(self) -> list[Choices]:
+        """Those that begin in the last quarter; a window that reaches into it from before is in neither part."""
+        return [item for place, item in self.placed if place.start >= self._boundary]
+
+    @property
+    def _boundary(self) -> int:
+        return int((1 - HELD_OUT_SHARE) * self.size)
 
 
 @dataclass(frozen=True)

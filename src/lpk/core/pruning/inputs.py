@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ def corpora_of(recipe: Recipe) -> tuple[Corpus, Corpus]:
 
     asked, after, field = recipe.calibration.source, recipe.held_out.source, recipe.calibration.field
     given = Corpus.read(asked, field)
-    if after and not _same_file(asked, after):
+    if after and not same_file(asked, after):
         return given, Corpus.read(after, field, "held-out")
     if given.ids and after:
         raise UsageError(f"held-out {after}: these ids are calibrated on, all of them; give others")
@@ -54,17 +55,32 @@ def corpora_of(recipe: Recipe) -> tuple[Corpus, Corpus]:
     return given, Corpus.read(EMBEDDED, role="held-out") if given.ids or given.prompted else given
 
 
-def _same_file(one: str, other: str) -> bool:
+def same_file(one: str, other: str) -> bool:
+    """Whether two names, of files or of what lpk ships, are of one file."""
     paths = Path(one).expanduser(), Path(other).expanduser()
     return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
 
 
 def input_files(recipe: Recipe) -> dict[str, list[int]]:
-    """Size and time of change of the local files that a run reads: a cheap look whether they are still the same."""
+    """The state of the local files that a run reads."""
     given = [recipe.model, recipe.calibration.source, recipe.held_out.source]
-    places = [Path(name).expanduser() for name in given if name and name not in CATALOG]
+    return file_states(name for name in given if name)
+
+
+def file_states(names: Iterable[str]) -> dict[str, list[int]]:
+    """Size and time of change of local files, and of those in folders: a cheap look whether they are still the same."""
+    places = [Path(name).expanduser() for name in names if name not in CATALOG]
     files = {file for place in places for file in ([place] if place.is_file() else place.glob("*.*")) if file.is_file()}
     return {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)}
+
+
+def revision(spec: ModelSpec) -> str:
+    """The commit that a model's name on the hub stands for now; empty for a model that is not from there."""
+    from transformers.utils import cached_file
+
+    if spec.name in CATALOG or Path(spec.name).expanduser().exists():
+        return ""
+    return Path(cached_file(spec.name, "config.json")).parent.name  # in the hub's cache a folder is a commit
 
 
 def check_unchanged(out: Path, recorded: dict[str, list[int]], recipe: Recipe) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +20,17 @@ from lpk.core.errors import UsageError, blaming
 from lpk.core.files import room
 from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
-from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.evaluator import Evaluator
-from lpk.core.pruning.inputs import located
 from lpk.core.pruning.items import Items
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
-from lpk.core.pruning.parts import Parts, context, described, inputs, kernels
-from lpk.core.pruning.precision import EXACT, Precision
-from lpk.core.pruning.recipe import CalibrationRecipe
+from lpk.core.pruning.parts import REPORTED, Parts, context, described, inputs
+from lpk.core.pruning.precision import EXACT
 from lpk.core.pruning.search import LossesOf, Outcome, Tally, check_scores, drive
 from lpk.core.registry import Registry
+from lpk.core.study.data import Data
+from lpk.core.study.provenance import Provenance
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.tables import DENSE, Cell, Measure, Trial
 
@@ -41,20 +39,23 @@ if TYPE_CHECKING:
 
 
 class Workbench:
-    """One model of a study, loaded, with the data that it is measured on.
-
-    Attributes:
-        label: what tables call the model.
-    """
+    """One model of a study, loaded, with the data that it is measured on."""
 
     def __init__(
-        self, study: StudyRecipe, first: CellRecipe, registry: Registry, memo: Memo, progress: Progress
+        self,
+        study: StudyRecipe,
+        first: CellRecipe,
+        provenance: Provenance,
+        registry: Registry,
+        memo: Memo,
+        progress: Progress,
     ) -> None:
         """Load the model in the precision that searches run in.
 
         Args:
             study: the study.
             first: a cell of this model.
+            provenance: on which device, in which precision and by which versions it is measured.
             registry: the plugins.
             memo: where measurements are kept.
             progress: told how the work goes on.
@@ -63,24 +64,29 @@ class Workbench:
             LpkError: the model or its data cannot be used.
         """
         self.study, self.registry, self.memo, self.progress = study, registry, memo, progress
-        self.label, self.recipe = first.model, first.recipe
-        spec = located(first.recipe)
-        self.precision = Precision.decide(first.recipe.dtype, spec.device)
-        self.spec = replace(spec, dtype=self.precision.dtype)
+        self.spec, self.precision, self.versions = provenance.spec, provenance.precision, provenance.versions
         self.parts = first.parts(registry)
-        progress.stage(f"Loading {self.label}")
-        if spec.name in CATALOG:
-            CATALOG[spec.name].pull(progress)
-        self.tokenizer = self.spec.tokenizer()
+        progress.stage(f"Loading {first.model}")
+        if self.spec.name in CATALOG:
+            CATALOG[self.spec.name].pull(progress)
+        tokenizer = self.spec.tokenizer()
         self.stack = self._load(self.precision.dtype, self.precision.head)
+        if self.stack.layers != first.layers:
+            message = f"its configuration says {first.layers} layers, its forward pass runs {self.stack.layers}"
+            raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
         self._scores: dict[tuple[Any, ...], tuple[LayerScores, _Looked]] = {}
-        self._drawn: dict[tuple[Any, ...], Items] = {}
+        self.data = Data(study, tokenizer, self.stack.model.config, self.spec.device)
 
     @cached_property
     def exact(self) -> LayerStack:
         """The model in the precision that what a search returns is measured in."""
         as_searched = self.precision.exact or self.study.measured == "as-searched"
         return self.stack if as_searched else self._load(EXACT, EXACT)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of its weights, as searches have them, and configuration."""
+        return self._fingerprint(self.stack)
 
     def _load(self, dtype: str, products: str) -> LayerStack:
         from lpk.core.pruning.stack import LayerStack
@@ -101,46 +107,47 @@ class Workbench:
         Raises:
             LpkError: it cannot be done.
         """
-        parts, begin = cell.parts(self.registry), time.perf_counter()
-        items = self.items(cell)
-        problem = replace(cell.recipe.problem(self.stack.layers), sequences=len(items))
-        beside = {self._context(about, self.stack): part for about, part in parts.made_of}
-        evaluator = self._evaluator(parts.objective, parts.described["objective"], items, self.stack, beside)
-        tally = Tally()
-
-        def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
-            tally.add(masks, sequences)
-            self.progress.advance(0, f"{len(tally.masks)} masks")
-            return evaluator.losses(masks, sequences)
-
-        passed = 0
-        if parts.scorer is not None:
-            scores, looked = self._score(cell, parts, _Looked(items, evaluator.losses))
-            problem, passed = replace(problem, scores=scores), looked.layer_forwards
-            for masks, sequences in looked.asked:
-                tally.add(masks, sequences)
-        outcome = _drive(parts, replace(problem, workspace=workspace), losses_of)
-        rows = items.sequences / len(items)
-        (loss,) = self._exactly(cell, parts, items).losses([outcome.best.mask])
+        begin, parts = time.perf_counter(), cell.parts(self.registry)
+        items = self._items(cell, parts)
+        outcome, tally, passed = self._outcome(cell, parts, items, workspace)
+        (loss,) = self._evaluator_of(parts, items, self.exact).losses([outcome.best.mask])
+        rows, cost = items.sequences / len(items), tally.cost
         found = Cell(
             model=cell.model,
-            layers=self.stack.layers,
+            layers=cell.layers,
             objective=cell.objective,
             searcher=cell.searcher,
             scorer=parts.described["scorer"]["name"].removeprefix("lpk/") if parts.scorer else "",
-            budget=problem.budget,
+            budget=cell.problem.budget,
             seed=cell.seed,
             status="done",
             error="",
             removed=outcome.best.mask.removed,
             calibration_loss=float(loss),
             masks=len(tally.masks),
-            measurements=tally.cost.measurements,
-            layer_forwards=round(rows * tally.cost.layer_forwards) + passed,
-            naive_layer_forwards=round(rows * tally.cost.naive_layer_forwards) + passed,
+            measurements=cost.measurements,
+            layer_forwards=round(rows * cost.layer_forwards) + passed,
+            naive_layer_forwards=round(rows * cost.naive_layer_forwards) + passed,
             seconds=round(time.perf_counter() - begin, 2),
         )
-        return found, list(_trials(cell, problem.budget, outcome))
+        return found, list(_trials(found, outcome))
+
+    def _outcome(self, cell: CellRecipe, parts: Parts, items: Items, workspace: Path) -> tuple[Outcome, Tally, int]:
+        """What the search tried and found, what that cost, and the layer-forwards of the scorer's other looks."""
+        tally, passed, evaluator = Tally(), 0, self._evaluator_of(parts, items, self.stack)
+        problem = replace(cell.problem, sequences=len(items), workspace=workspace)
+
+        def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+            tally.add(masks, sequences)
+            self.progress.advance(0, f"{len(tally.masks)} masks")
+            return evaluator.losses(masks, sequences)
+
+        if parts.scorer is not None:
+            scores, looked = self._score(cell, parts, _Looked(items, evaluator.losses))
+            problem, passed = replace(problem, scores=scores), looked.layer_forwards
+            for masks, sequences in looked.asked:
+                tally.add(masks, sequences)
+        return _drive(parts, problem, losses_of), tally, passed
 
     def _score(self, cell: CellRecipe, parts: Parts, calibration: _Looked) -> tuple[LayerScores, _Looked]:
         """The scores, made once, and what that looked at, which counts for each cell."""
@@ -163,29 +170,21 @@ class Workbench:
     def measures(self, cell: CellRecipe, mask: LayerMask) -> Iterator[Measure]:
         """Everything that the study asks about a mask: each objective on this cell's draw, texts, tasks."""
         for objective in self.study.objectives:
-            values = {"objective": objective.choice, "calibration": objective.calibration or self.study.calibration}
+            values = {"objective": objective.choice, "calibration": self.study.calibration_of(objective)}
             asked = replace(cell, objective=objective.called, recipe=cell.recipe.model_copy(update=values))
             parts = asked.parts(self.registry)
-            (loss,) = self._exactly(asked, parts, self.items(asked)).losses([mask])
-            yield self._measure(cell, mask, objective.called, "calibration", float(loss), _error(loss), len(loss.items))
+            (loss,) = self._evaluator_of(parts, self._items(asked, parts), self.exact).losses([mask])
+            yield self._measure(cell, mask, objective.called, "calibration", float(loss), loss)
         for text in self.study.texts:
-            loss = self._reported(
-                mask, "lpk/perplexity", {}, self._text(text.source, text.field, text.sequences, text.length)
-            )
-            perplexity = math.exp(min(float(loss), 700.0))
-            error = _error(loss)
-            wide = None if error is None else perplexity * error
-            yield self._measure(cell, mask, text.name, "perplexity", perplexity, wide, len(loss.items))
+            loss = self._log_loss(mask, self.data.text(text))
+            yield self._measure(cell, mask, text.name, "perplexity", math.exp(min(float(loss), 700.0)), loss)
         for task in self.study.tasks:
-            items = self._questions(task.source, task.items, task.length)
-            plain, normalised = self._accuracy(mask, items)
+            plain, normalised = self._accuracy(mask, self.data.questions(task))
             for kind, loss in (("accuracy", plain), ("accuracy-normalised", normalised)):
-                yield self._measure(cell, mask, task.name, kind, 1 - float(loss), _error(loss), len(loss.items))
+                yield self._measure(cell, mask, task.name, kind, 1 - float(loss), loss)
 
-    def _measure(
-        self, cell: CellRecipe, mask: LayerMask, name: str, kind: str, value: float, error: float | None, items: int
-    ) -> Measure:
-        dense = not mask.removed
+    def _measure(self, cell: CellRecipe, mask: LayerMask, name: str, kind: str, value: float, loss: Loss) -> Measure:
+        dense, error = not mask.removed, _error(loss)
         return Measure(
             model=cell.model,
             objective="" if dense else cell.objective,
@@ -195,18 +194,14 @@ class Workbench:
             measure=name,
             kind=kind,
             value=value,
-            standard_error=error,
-            items=items,
+            standard_error=value * error if error is not None and kind == "perplexity" else error,
+            items=len(loss.items),
         )
 
-    def _exactly(self, cell: CellRecipe, parts: Parts, items: Items) -> Evaluator:
-        """Measures a cell's objective in the precision that returned masks are measured in."""
-        beside = {self._context(about, self.exact): part for about, part in parts.made_of}
-        return self._evaluator(parts.objective, parts.described["objective"], items, self.exact, beside)
-
-    def _reported(self, mask: LayerMask, objective: str, options: dict[str, Any], items: Items) -> Loss:
-        entry = self.registry.find("objective", objective)
-        made: Any = entry.create(options)
+    def _log_loss(self, mask: LayerMask, items: Items) -> Loss:
+        """The logarithm of the perplexity."""
+        entry = self.registry.find("objective", REPORTED.name)
+        made: Any = entry.create({})
         (loss,) = self._evaluator(made, described(entry, made), items, self.exact, {}).losses([mask])
         return loss
 
@@ -221,48 +216,16 @@ class Workbench:
         (loss,) = evaluator.losses([mask])
         return loss, evaluator.losses_beside([mask])[beside][0]
 
-    # -- data ---------------------------------------------------------------------------------------------------------
-
-    def items(self, cell: CellRecipe) -> Items:
-        """The calibration items of a cell's draw."""
-        asked, kind = cell.recipe.calibration, cell.parts(self.registry).objective.items
-        key = (asked, kind, cell.seed)
-        if key not in self._drawn:
-            corpus = Corpus.read(asked.source, asked.field)
-            drawn = corpus.draw(self.tokenizer, asked.sequences, asked.length, cell.seed, kind)
-            self._drawn[key] = self._checked(drawn)
-        return self._drawn[key]
-
-    def _calibrated_on(self, source: str) -> bool:
-        recipes: list[CalibrationRecipe] = [
-            each.calibration or self.study.calibration for each in self.study.objectives
-        ]
-        return source in {recipe.source for recipe in recipes}
-
-    def _text(self, source: str, field: str, count: int, length: int) -> Items:
-        key = ("text", source, count, length)
-        if key not in self._drawn:
-            corpus = Corpus.read(source, field, "text")
-            if corpus.ids and self._calibrated_on(source):
-                raise UsageError(f"text {source}: these ids are calibrated on, all of them; give others")
-            whole = not self._calibrated_on(source)
-            self._drawn[key] = self._checked(corpus.held_out(self.tokenizer, count, length, whole=whole))
-        return self._drawn[key]
-
-    def _questions(self, source: str, count: int, length: int) -> Items:
-        key = ("task", source, count, length)
-        if key not in self._drawn:
-            whole = not self._calibrated_on(source)
-            corpus = Corpus.read(source, role="task")
-            drawn = corpus.held_out(self.tokenizer, count, length, whole=whole, kind="questions")
-            self._drawn[key] = self._checked(drawn)
-        return self._drawn[key]
-
-    def _checked(self, items: Items) -> Items:
-        items.check(self.stack.model.config.get_text_config())
-        return items.on(self.spec.device)
-
     # -- measuring ----------------------------------------------------------------------------------------------------
+
+    def _items(self, cell: CellRecipe, parts: Parts) -> Items:
+        """The calibration items of a cell's draw."""
+        return self.data.drawn(cell.recipe.calibration, parts.objective.items, cell.seed)
+
+    def _evaluator_of(self, parts: Parts, items: Items, stack: LayerStack) -> Evaluator:
+        """Measures a cell's objective, and beside it those that it is made of."""
+        beside = {self._context(about, stack): part for about, part in parts.made_of}
+        return self._evaluator(parts.objective, parts.described["objective"], items, stack, beside)
 
     def _evaluator(
         self, objective: Any, about: dict[str, Any], items: Items, stack: LayerStack, beside: dict[str, Any]
@@ -282,7 +245,7 @@ class Workbench:
     def _context(self, about: dict[str, Any], stack: LayerStack) -> str:
         searched = self.precision.dtype, self.precision.head
         dtype, head = searched if stack is self.stack else (EXACT, EXACT)
-        given = inputs(self._fingerprint(stack), dtype, head, self.spec.device, self._versions)
+        given = inputs(self._fingerprint(stack), dtype, head, self.spec.device, self.versions)
         return context(given, about, self.parts.described["executor"])
 
     def _fingerprint(self, stack: LayerStack) -> str:
@@ -295,10 +258,6 @@ class Workbench:
     @cached_property
     def _fingerprints(self) -> dict[int, str]:
         return {}
-
-    @cached_property
-    def _versions(self) -> dict[str, str]:
-        return {name: version(name) for name in kernels(self.spec.device)}
 
 
 class _Looked:
@@ -331,19 +290,19 @@ def _drive(parts: Parts, problem: Problem, losses_of: LossesOf) -> Outcome:
                 problem.workspace.rmdir()
 
 
-def _trials(cell: CellRecipe, budget: int, outcome: Outcome) -> Iterator[Trial]:
+def _trials(cell: Cell, outcome: Outcome) -> Iterator[Trial]:
     for trial in outcome.trials:
         yield Trial(
-            cell.model,
-            cell.objective,
-            cell.searcher,
-            budget,
-            cell.seed,
-            trial.step,
-            trial.mask.removed,
-            trial.sequences,
-            float(trial.loss),
-            trial.stopped,
+            model=cell.model,
+            objective=cell.objective,
+            searcher=cell.searcher,
+            budget=cell.budget,
+            seed=cell.seed,
+            step=trial.step,
+            removed=trial.mask.removed,
+            sequences=trial.sequences,
+            loss=float(trial.loss),
+            stopped=trial.stopped,
         )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from lpk.core.errors import LpkError
 from lpk.core.pruning.calibration import Corpus
-from lpk.core.pruning.inputs import located
 from lpk.core.pruning.parts import Parts
 from lpk.core.pruning.recipe import CalibrationRecipe
 from lpk.core.pruning.search import forecast, made_up_scores
@@ -29,22 +28,20 @@ def plan(study: StudyRecipe, registry: Registry) -> dict[str, Any]:
     Raises:
         LpkError: the study would be refused.
     """
-    cells, corpora, layers = study.cells(registry), _Corpora(), dict[str, int]()
+    cells, corpora = study.cells(registry), _Corpora()
     objectives = {cell.objective: cell for cell in cells}.values()
     asked = sum(_asked(study, [(cell, cell.parts(registry)) for cell in objectives], corpora))
     rows: dict[str, dict[str, Any]] = {}
     returned, dense = 0, dict[tuple[str, int], int]()
     for cell in cells:
-        if cell.model not in layers:
-            layers[cell.model] = located(cell.recipe).layer_count()
-        budget = cell.recipe.problem(layers[cell.model]).budget
-        returned += asked * (layers[cell.model] - budget)
-        dense[cell.model, cell.seed] = asked * layers[cell.model]
+        returned += asked * (cell.layers - cell.problem.budget)
+        dense[cell.model, cell.seed] = asked * cell.layers
         row = rows.setdefault(cell.searcher, {"cells": 0, "masks": 0, "layer_forwards": 0, "naive": 0, "unknown": 0})
         row["cells"] += 1
-        for name, count in _searched(cell, cell.parts(registry), layers[cell.model], corpora).items():
+        for name, count in _searched(cell, cell.parts(registry), corpora).items():
             row[name] += count
     measuring = {"returned masks, at most": returned, "dense models, at most": sum(dense.values())}
+    layers = {cell.model: cell.layers for cell in cells}
     return {"cells": len(cells), "models": layers, "searchers": rows, "measuring": measuring}
 
 
@@ -63,21 +60,21 @@ class _Corpora:
         return self(calibration.source, calibration.field)
 
 
-def _searched(cell: CellRecipe, parts: Parts, layers: int, corpora: _Corpora) -> dict[str, int]:
+def _searched(cell: CellRecipe, parts: Parts, corpora: _Corpora) -> dict[str, int]:
     """Masks and layer-forwards of one cell's search; one ``unknown`` where they cannot be told."""
     asked, corpus = cell.recipe.calibration, corpora.of(cell.recipe.calibration)
     corpus.check(parts.objective.items)
     count, _ = corpus.size(asked.sequences, asked.length)
-    problem = replace(cell.recipe.problem(layers), sequences=count)
+    problem = replace(cell.problem, sequences=count)
     if parts.scorer:
-        problem = replace(problem, scores=made_up_scores(layers))
+        problem = replace(problem, scores=made_up_scores(cell.layers))
     try:
         found = forecast(parts.searcher, problem, PATIENCE)
     except LpkError:  # a search that made-up scores do not suit
         found = None
     if found is None:
         return {"unknown": 1}
-    options, passed = corpus.options(parts.objective.items), count * layers if parts.scorer else 0
+    options, passed = corpus.options(parts.objective.items), count * cell.layers if parts.scorer else 0
     return {
         "masks": len(found.masks),
         "layer_forwards": options * (found.cost.layer_forwards + passed),

@@ -12,7 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from lpk.core.contracts import Problem
 from lpk.core.errors import UsageError
+from lpk.core.pruning.calibration import READY
+from lpk.core.pruning.inputs import located
 from lpk.core.pruning.parts import Parts, resolved
 from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Protected, Recipe, Scoring, validated
 from lpk.core.registry import Registry
@@ -121,7 +124,7 @@ class StudyRecipe(BaseModel):
     scorer: Scoring = Field(Choice(name="block-influence"), description="for searchers that name none; or 'none'")
     remove: Annotated[tuple[Any, ...], BeforeValidator(_some)] = Field(("25%",), min_length=1, description="budgets")
     seeds: Annotated[tuple[int, ...], BeforeValidator(_some)] = Field(
-        (0,), min_length=1, description="each draws calibration items and seeds the searchers"
+        (0,), min_length=1, description="each draws calibration items and seeds the searchers; one where ids are ready"
     )
     protect: Protected = Field((0, -1), description="layers that are never removed")
     calibration: CalibrationRecipe = CalibrationRecipe()
@@ -155,21 +158,83 @@ class StudyRecipe(BaseModel):
                 raise UsageError(
                     f"{path}: two are called {min(twice)!r}; tell them apart: give one of them 'as' or 'name'"
                 )
+        if again := [seed for seed in study.seeds if study.seeds.count(seed) > 1]:
+            raise UsageError(f"{path}: seeds: {again[0]} is there twice; each seed is a draw, give each once")
+        ready = [asked.source for asked in study.calibrations if Path(asked.source).suffix in READY]
+        if ready and len(study.seeds) > 1:
+            raise UsageError(
+                f"{path}: seeds: of the ready ids {ready[0]} all are calibrated on, so {len(study.seeds)} draws would be "
+                "one; give one seed, or a text or .jsonl to draw from"
+            )
         return study
+
+    def calibration_of(self, objective: ObjectiveRecipe) -> CalibrationRecipe:
+        """The calibration data that an objective is measured on."""
+        return objective.calibration or self.calibration
+
+    @property
+    def calibrations(self) -> list[CalibrationRecipe]:
+        """Those of all objectives."""
+        return [self.calibration_of(objective) for objective in self.objectives]
+
+    @property
+    def sources(self) -> list[str]:
+        """All that masks are measured on, by file or by name."""
+        calibrated = [asked.source for asked in self.calibrations]
+        return [*calibrated, *(text.source for text in self.texts), *(task.source for task in self.tasks)]
 
     def cells(self, registry: Registry) -> list[CellRecipe]:
         """The grid, model by model, each cell checked.
 
         Raises:
-            LpkError: a plugin, an option or a budget is wrong; for a whole study that is an error at its beginning.
+            LpkError: there is no such model, a plugin, an option or a budget is wrong, or two budgets are one; for a
+                whole study that is an error at its beginning.
         """
-        return [
-            CellRecipe.of(self, registry, model, objective, searcher, remove, seed)
-            for model in self.models
-            for objective, seed, remove, searcher in itertools.product(
-                self.objectives, self.seeds, model.remove or self.remove, self.searchers
-            )
+        return [cell for model in self.models for cell in self._cells_of(model, registry)]
+
+    def _cells_of(self, model: ModelRecipe, registry: Registry) -> list[CellRecipe]:
+        grid = itertools.product(self.objectives, self.seeds, model.remove or self.remove, self.searchers)
+        asked = [
+            (objective.called, searcher.called, self._recipe(registry, model, objective, searcher, remove, seed))
+            for objective, seed, remove, searcher in grid
         ]
+        layers = located(asked[0][-1]).layer_count()
+        cells = [CellRecipe(model.label, *which, layers) for which in asked]
+        known: dict[tuple[str, str, int, int], CellRecipe] = {}
+        for cell in cells:
+            other = known.setdefault((cell.objective, cell.searcher, cell.problem.budget, cell.seed), cell)
+            if other is not cell:
+                raise UsageError(
+                    f"model {model.label}: remove: {other.recipe.remove} and {cell.recipe.remove} are both "
+                    f"{cell.problem.budget} of its {layers} layers; give one of them"
+                )
+        return cells
+
+    def _recipe(
+        self,
+        registry: Registry,
+        model: ModelRecipe,
+        objective: ObjectiveRecipe,
+        searcher: SearcherRecipe,
+        remove: Any,
+        seed: int,
+    ) -> Recipe:
+        """What ``lpk run`` would be asked to do for one cell."""
+        values: Mapping[str, Any] = {
+            "model": model.model,
+            "objective": objective.choice,
+            "scorer": self.scorer if searcher.scorer == "default" else searcher.scorer,
+            "searcher": searcher.choice,
+            "remove": remove,
+            "protect": self.protect,
+            "calibration": self.calibration_of(objective),
+            "dtype": self.dtype,
+            "device": self.device,
+            "seed": seed,
+            "allow": self.allow,
+        }
+        recipe = Recipe.parse(values, f"cell {model.label} {objective.called} {searcher.called}")
+        return resolved(recipe, registry)
 
 
 @dataclass(frozen=True)
@@ -179,46 +244,32 @@ class CellRecipe:
     Attributes:
         model: what tables call the model, and so on.
         recipe: what ``lpk run`` would be asked to do.
+        layers: of the dense model, as its configuration says.
     """
 
     model: str
     objective: str
     searcher: str
-    seed: int
     recipe: Recipe
+    layers: int
 
-    @classmethod
-    def of(
-        cls,
-        study: StudyRecipe,
-        registry: Registry,
-        model: ModelRecipe,
-        objective: ObjectiveRecipe,
-        searcher: SearcherRecipe,
-        remove: Any,
-        seed: int,
-    ) -> CellRecipe:
-        """See :meth:`StudyRecipe.cells`."""
-        values: Mapping[str, Any] = {
-            "model": model.model,
-            "objective": objective.choice,
-            "scorer": study.scorer if searcher.scorer == "default" else searcher.scorer,
-            "searcher": searcher.choice,
-            "remove": remove,
-            "protect": study.protect,
-            "calibration": objective.calibration or study.calibration,
-            "dtype": study.dtype,
-            "device": study.device,
-            "seed": seed,
-            "allow": study.allow,
-        }
-        labels = model.label, objective.called, searcher.called
-        recipe = Recipe.parse(values, f"cell {' '.join(labels)}")
-        return cls(*labels, seed, resolved(recipe, registry))
+    @property
+    def seed(self) -> int:
+        """Which calibration draw."""
+        return self.recipe.seed
 
-    def key(self, asked: dict[str, Any]) -> str:
-        """A name for the cell's file: of the same search, and the same that is ``asked`` of its mask, the same."""
-        matters = json.dumps([self.recipe.model_dump(mode="json"), asked], sort_keys=True)
+    @property
+    def problem(self) -> Problem:
+        """Budget and protected layers.
+
+        Raises:
+            UsageError: as :meth:`Recipe.problem`.
+        """
+        return self.recipe.problem(self.layers)
+
+    def key(self, depends: dict[str, Any]) -> str:
+        """A name for the cell's file: of the same search, and the same else that its figures depend on, the same."""
+        matters = json.dumps([self.recipe.model_dump(mode="json"), depends], sort_keys=True)
         digest = hashlib.sha256(matters.encode()).hexdigest()[:10]
         return f"{self.model}-{self.objective}-{self.recipe.remove}-{self.searcher}-{self.seed}-{digest}"
 

@@ -2,7 +2,7 @@
 
 A cell that is done is a file in ``cells/``; one that is being done is a lock. So a study that was killed goes on when
 the same command is run again, several processes or machines may work on one folder, and a cell that fails stops no
-other.
+other: why it failed is a file too, so that nobody tries it again before the next command.
 """
 
 from __future__ import annotations
@@ -10,24 +10,30 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from lpk.core.errors import LpkError, PluginError, UsageError
+from lpk.core.errors import LpkError, UsageError
 from lpk.core.files import room, write_json
 from lpk.core.memory import enough
 from lpk.core.progress import Progress
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.registry import Registry
+from lpk.core.study.provenance import Provenance
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.tables import DENSE, Cell, Measure, Trial, write_csv, write_parquet
+
+if TYPE_CHECKING:
+    from lpk.core.study.cell import Workbench
 
 
 def execute(
@@ -39,7 +45,7 @@ def execute(
     *,
     jobs: int = 1,
     again: Sequence[str] = (),
-    report: bool = True,
+    helping: bool = False,
 ) -> dict[str, Any]:
     """Do every cell that is not done yet, and write tables and report from all.
 
@@ -51,7 +57,7 @@ def execute(
         store: the address of the memo, in place of a file in the folder.
         jobs: processes that do cells at the same time; the machine's cores are shared among them.
         again: the command that does the same in another process, for ``jobs`` above 1.
-        report: whether tables and report are written; a helping process leaves that to the first.
+        helping: whether another process began this and writes tables and report; then cells that failed are left to it.
 
     Raises:
         LpkError: the study cannot be begun, or after everything else is written: no cell succeeded.
@@ -60,87 +66,119 @@ def execute(
     with room(out), enough():
         folder = out / "cells"
         folder.mkdir(parents=True, exist_ok=True)
-        tasks = _tasks(study, cells, folder)
+        tasks = _tasks(study, cells, registry, folder)
+        if helping:
+            _work(study, registry, tasks, out, progress, store)
+            return {}
+        for task in tasks:  # what failed for an earlier command is tried once more
+            task.failed.unlink(missing_ok=True)
         if jobs > 1:
             _together(tasks, jobs, again, progress)
         _work(study, registry, tasks, out, progress, store)
-        if not report:
-            return {}
         return _finish(study, tasks, out, progress)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A cell to be done, or the dense model to be measured, and the file that says it is.
-
-    Attributes:
-        files: size and time of change of the files that it reads.
-    """
+    """A cell to be done, or the dense model to be measured, and the file that says it is."""
 
     cell: CellRecipe
     dense: bool
     file: Path
-    files: dict[str, list[int]]
+    provenance: Provenance
+
+    @property
+    def failed(self) -> Path:
+        """The file that says why it could not be done."""
+        return self.file.with_suffix(".failed")
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        return (
+            f"{self.cell.model}: {'the dense model' if self.dense else f'{self.cell.searcher}, {self.cell.objective}'}"
+        )
+
+    def settled(self) -> bool:
+        """Whether nothing is left to do: it is done, or was found impossible since the command began."""
+        return self.failed.exists() or self.done() is not None
 
     def done(self) -> dict[str, Any] | None:
-        """What was found, if it was, of the files that are there now."""
+        """What was found, if it was."""
         try:
             found: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        known = found.get("input_files", {})
-        return found if all(known.get(name, state) == state for name, state in self.files.items()) else None
+        return found
 
 
-def _tasks(study: StudyRecipe, cells: list[CellRecipe], folder: Path) -> list[_Task]:
+def _tasks(study: StudyRecipe, cells: list[CellRecipe], registry: Registry, folder: Path) -> list[_Task]:
     """For each model: the dense model on each draw, and the cells."""
-    from lpk.core.pruning.inputs import input_files
-
     asked = study.model_dump(mode="json", include={"objectives", "texts", "tasks", "calibration", "measured"})
     tasks = []
     for _, group in itertools.groupby(cells, key=lambda cell: cell.model):
         of_model = list(group)
+        provenance = Provenance.of(study, of_model, registry)
         seeds = {cell.seed: cell for cell in reversed(of_model)}
         for cell, dense in [*((seeds[seed], True) for seed in sorted(seeds)), *((cell, False) for cell in of_model)]:
-            name = cell.key(asked) if not dense else f"{cell.model}-{DENSE}-{cell.seed}-{cell.key(asked)[-10:]}"
-            tasks.append(_Task(cell, dense, folder / f"{name}.json".replace("/", "_"), input_files(cell.recipe)))
+            key = cell.key({"asked": asked, **provenance.depends(cell, registry)})
+            name = f"{cell.model}-{DENSE}-{cell.seed}-{key[-10:]}" if dense else key
+            tasks.append(_Task(cell, dense, folder / f"{name}.json".replace("/", "_"), provenance))
     return tasks
 
 
 def _work(
     study: StudyRecipe, registry: Registry, tasks: Iterable[_Task], out: Path, progress: Progress, store: str | None
 ) -> None:
-    """Do what is not done and nobody else is doing."""
+    """Do what is not settled yet and nobody else is doing."""
     from lpk.core.pruning.memo import Memo
     from lpk.core.study.cell import Workbench
 
-    waiting = [task for task in tasks if task.done() is None]
+    waiting = [task for task in tasks if not task.settled()]
     if not waiting:
         return
     memo = Memo(store or out / "memo.sqlite", "study", progress.note)
     try:
         for _, group in itertools.groupby(waiting, key=lambda task: task.cell.model):
-            bench: Workbench | LpkError | None = None
-            for task in group:
+            of_model = list(group)
+            first = of_model[0]
+            model = _Model(partial(Workbench, study, first.cell, first.provenance, registry, memo, progress))
+            for task in of_model:
                 with _claimed(task) as ours:
-                    if not ours or task.done() is not None:
-                        continue
-                    if bench is None:
-                        bench = _bench(study, task.cell, registry, memo, progress)
-                    _do(task, bench, progress)
+                    if ours and not task.settled():
+                        _do(task, model, progress)
     finally:
         memo.close()
 
 
-def _bench(study: StudyRecipe, cell: CellRecipe, registry: Registry, memo: Any, progress: Progress) -> Any:
-    """The model, or what is wrong with it: then every cell of this model fails, and those of others do not."""
-    from lpk.core.study.cell import Workbench
+class _Model:
+    """A model of the study, loaded when its first cell is ours. One that cannot be loaded fails its cells at once."""
 
-    try:
-        with enough():
-            return Workbench(study, cell, registry, memo, progress)
-    except LpkError as error:
-        return error
+    def __init__(self, load: Callable[[], Workbench]) -> None:
+        self._load, self._wrong = load, ""
+        self._bench: Workbench | None = None
+
+    def bench(self) -> Workbench:
+        """The model with its data.
+
+        Raises:
+            UsageError: it cannot be loaded.
+        """
+        if self._wrong:
+            raise UsageError(self._wrong)
+        if self._bench is None:
+            try:
+                with enough():
+                    self._bench = self._load()
+            except Exception as error:
+                self._wrong = _said(error)
+                raise
+        return self._bench
+
+    @property
+    def fingerprint(self) -> str:
+        """That of its weights and configuration; empty where it could not be loaded."""
+        return self._bench.fingerprint if self._bench else ""
 
 
 class _claimed:
@@ -160,50 +198,51 @@ class _claimed:
         self._lock.release()
 
 
-def _do(task: _Task, bench: Any, progress: Progress) -> None:
+def _do(task: _Task, model: _Model, progress: Progress) -> None:
     """Do one cell, and write what came of it: of a failed one, why."""
-    cell, trials, measures = task.cell, list[Trial](), list[Measure]()
-    name = f"{cell.model}: {'the dense model' if task.dense else f'{cell.searcher}, {cell.objective}'}"
-    progress.stage(f"{name}, {cell.recipe.remove} layers, draw {cell.seed}" if not task.dense else name)
-    found: Cell | None = None
+    cell, file = task.cell, task.file
+    found, trials, measures = None, list[Trial](), list[Measure]()
+    progress.stage(task.title if task.dense else f"{task.title}, {cell.recipe.remove} layers, draw {cell.seed}")
     try:
-        if isinstance(bench, LpkError):
-            raise bench
         with enough():
+            bench = model.bench()
             if not task.dense:
-                found, trials = bench.search(cell, task.file.with_suffix(""))
-            mask = LayerMask(bench.stack.layers, found.removed if found else ())
-            measures = list(bench.measures(cell, mask))
-    except (LpkError, OSError) as error:
-        progress.note(f"{name} failed: {error}")
-        found = _failed(cell, bench, error)
-    failed = task.file.with_suffix(".failed")
-    failed.unlink(missing_ok=True)  # of an earlier try
+                found, trials = bench.search(cell, file.with_suffix(""))
+            measures = list(bench.measures(cell, LayerMask(cell.layers, found.removed if found else ())))
+    except Exception as error:  # whoever's fault it is, the other cells are done
+        said, file, trials = _said(error), task.failed, []
+        progress.note(f"{task.title} failed: {said}")
+        found = Cell.failed(
+            model=cell.model,
+            layers=cell.layers,
+            objective=cell.objective,
+            searcher=cell.searcher,
+            budget=cell.problem.budget,
+            seed=cell.seed,
+            error=said,
+        )
     write_json(
-        failed if found is not None and found.status == "failed" else task.file,
+        file,
         {
             "schema_version": 1,
             "cell": asdict(found) if found else None,
             "measures": [asdict(measure) for measure in measures],
             "trials": [asdict(trial) for trial in trials],
             "recipe": cell.recipe.model_dump(mode="json"),
-            "input_files": task.files,
+            "provenance": {**task.provenance.record, "fingerprint": model.fingerprint},
+            "input_files": task.provenance.files,
         },
     )
 
 
-def _failed(cell: CellRecipe, bench: Any, error: Exception) -> Cell:
-    layers = 0 if isinstance(bench, LpkError) else bench.stack.layers
-    budget = int(cell.recipe.remove) if cell.recipe.remove.isdigit() else 0
-    return Cell(
-        cell.model, layers, cell.objective, cell.searcher, "", budget, cell.seed, "failed", " ".join(str(error).split()),
-        (), None, 0, 0, 0, 0, 0.0,
-    )  # fmt: skip
+def _said(error: Exception) -> str:
+    """An error in words: of one that nobody worded for people, what it is too."""
+    return str(error) if isinstance(error, (LpkError, OSError)) else f"{type(error).__name__}: {error}"
 
 
 def _together(tasks: list[_Task], jobs: int, again: Sequence[str], progress: Progress) -> None:
-    """Let other processes do cells until all are done or they end."""
-    waiting = [task for task in tasks if task.done() is None]
+    """Let other processes do cells until all are settled or they end; what one of them leaves undone is done here."""
+    waiting = [task for task in tasks if not task.settled()]
     jobs = min(jobs, len(waiting))
     if jobs < 2:
         return
@@ -216,17 +255,15 @@ def _together(tasks: list[_Task], jobs: int, again: Sequence[str], progress: Pro
         before = 0
         while any(worker.poll() is None for worker in workers):
             time.sleep(1)
-            done = sum(task.file.exists() or task.file.with_suffix(".failed").exists() for task in waiting)
+            done = sum(task.file.exists() or task.failed.exists() for task in waiting)
             progress.advance(done - before, f"{done} of {len(waiting)} cells")
             before = done
     finally:
         for worker in workers:
             worker.terminate()
-    ended = {worker.returncode for worker in workers}
-    if ended - {0}:
-        raise PluginError(
-            f"a process of this study ended with exit code {max(ended)}; what is done is kept, run it again"
-        )
+    for code in sorted(worker.returncode for worker in workers if worker.returncode):
+        how = f"was stopped by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        progress.note(f"one of {jobs} processes {how}; what it left undone is done here")
 
 
 def _finish(study: StudyRecipe, tasks: list[_Task], out: Path, progress: Progress) -> dict[str, Any]:
@@ -235,17 +272,20 @@ def _finish(study: StudyRecipe, tasks: list[_Task], out: Path, progress: Progres
 
     progress.stage("Writing tables and report")
     cells, dense, measures, trials = list[Cell](), list[Cell](), dict[Measure, None](), list[Trial]()
+    provenance: dict[str, Any] = {}
     for task, found in zip(tasks, _found(tasks), strict=True):
         if found["cell"]:  # of a dense model only where it failed; named after a cell, it is none
             (dense if task.dense else cells).append(Cell(**_tupled(found["cell"])))
         measures |= dict.fromkeys(Measure(**measure) for measure in found["measures"])
         trials += [Trial(**_tupled(trial)) for trial in found["trials"]]
+        if not provenance.get(task.cell.model, {}).get("fingerprint"):
+            provenance[task.cell.model] = found["provenance"]
     kinds: list[tuple[Any, Any]] = [(Cell, cells), (Measure, list(measures)), (Trial, trials)]
     for kind, rows in kinds:
         write_csv(out / f"{kind.FILE}.csv", rows, kind)
         write_parquet(out / f"{kind.FILE}.parquet", rows, kind)
     described = study.model_dump(mode="json")
-    write_json(out / "study.json", described)
+    write_json(out / "study.json", {**described, "provenance": provenance})
     page = report.write(out, described, cells, list(measures), trials)
     failed = [cell for cell in cells if cell.status == "failed"]
     if len(failed) == len(cells):
@@ -268,12 +308,11 @@ def _found(tasks: list[_Task]) -> Iterator[dict[str, Any]]:
     for task in tasks:
         found = task.done()
         if found is None:
-            failed = task.file.with_suffix(".failed")
-            if not failed.exists():
+            if not task.failed.exists():
                 raise UsageError(
                     f"{task.file.name} is being done by another process; run the study again when it is done"
                 )
-            found = json.loads(failed.read_text(encoding="utf-8"))
+            found = json.loads(task.failed.read_text(encoding="utf-8"))
         yield found
 
 

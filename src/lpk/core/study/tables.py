@@ -102,6 +102,30 @@ class Cell(Row):
         if self.status == "done" and len(self.removed) != self.budget:
             raise ValueError(f"{len(self.removed)} layers removed, the budget is {self.budget}")
 
+    @classmethod
+    def failed(
+        cls, *, model: str, layers: int, objective: str, searcher: str, budget: int, seed: int, error: str
+    ) -> Self:
+        """A search of which nothing is known but why it failed, in one line."""
+        return cls(
+            model=model,
+            layers=layers,
+            objective=objective,
+            searcher=searcher,
+            scorer="",
+            budget=budget,
+            seed=seed,
+            status="failed",
+            error=" ".join(error.split()),
+            removed=(),
+            calibration_loss=None,
+            masks=0,
+            measurements=0,
+            layer_forwards=0,
+            naive_layer_forwards=0,
+            seconds=0.0,
+        )
+
 
 @dataclass(frozen=True)
 class Measure(Row):
