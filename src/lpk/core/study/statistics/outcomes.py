@@ -67,7 +67,7 @@ def outcomes(cells: Sequence[Cell], measures: Sequence[Measure]) -> list[Outcome
         UsageError: two finished cells have one name, or a measure is none of a cell's.
     """
     done = {key(cell): cell for cell in cells if cell.status == "done"}
-    if len(done) < sum(cell.status == "done" for cell in cells):  # of failed ones the budget may be unknown
+    if len(done) < sum(cell.status == "done" for cell in cells):
         raise UsageError("cells: two have the same model, objective, searcher, budget and seed")
     values = _measured(measures, done, {key(cell) for cell in cells})
     shared = {
