@@ -517,6 +517,13 @@ def test_the_plan_says_what_searches_cost_and_runs_nothing(folder: Path, lpk: Lp
     assert "in all about " in lpk("study", "planned.yaml", "--dry-run", cwd=folder).stdout
 
 
+def test_a_model_may_have_draws_of_its_own(folder: Path, lpk: Lpk) -> None:
+    models = [{"model": "tiny", "seeds": 0}, {"model": "tiny", "name": "other"}]
+    planned = json.loads(lpk("study", study(folder, "draws", models=models), "--dry-run", "--json", cwd=folder).stdout)
+    assert planned["cells"] == 12 + 24
+    assert planned["measuring"]["dense models, at most"] == (1 + 2) * 33 * 8
+
+
 def test_the_plan_of_searches_that_no_loss_steers_is_what_they_take(
     done: tuple[Path, dict[str, Any]], folder: Path, lpk: Lpk
 ) -> None:
@@ -545,6 +552,7 @@ def test_the_plan_of_searches_that_no_loss_steers_is_what_they_take(
             "of the ready ids ids.npy all are calibrated on, so 2 draws would be one; give one",
         ),
         ({"seeds": [0, 1, 0]}, "wrong.yaml: seeds: 0 is there twice"),
+        ({"models": {"model": "tiny", "seeds": [2, 2]}}, "wrong.yaml: seeds: 2 is there twice"),
         ({"remove": [2, "25%"]}, "model tiny: remove: 2 and 25% are both 2 of its 8 layers; give one of them"),
         ({"models": {"model": "tiny", "remove": [3, 2, 3]}}, "model tiny: remove: 3 and 3 are both 3 of its 8 layers"),
     ],

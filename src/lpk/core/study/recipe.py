@@ -21,6 +21,10 @@ from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Protected, Recipe
 from lpk.core.registry import Registry
 
 
+def _some(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
 class _Named(BaseModel):
     """A mapping, or the one word that stands for it."""
 
@@ -28,11 +32,14 @@ class _Named(BaseModel):
 
 
 class ModelRecipe(_Named):
-    """A model, what to call it in tables, and how much to remove where that differs."""
+    """A model, what to call it in tables, and how much to remove on which draws where that differs."""
 
     model: str = Field(description="demo, a local directory, a hub id, or a .gguf file")
     name: str = Field("", description="what tables call it; by default the last part of 'model'")
     remove: tuple[Any, ...] = Field((), description="budgets for this model; by default the study's")
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_some)] = Field(
+        (), description="draws for this model; by default the study's"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -102,10 +109,6 @@ class TaskRecipe(_Named):
     length: int = Field(256, ge=2, description="tokens of an option with its prompt, at most")
 
 
-def _some(value: Any) -> Any:
-    return value if isinstance(value, (list, tuple)) else (value,)
-
-
 class StudyRecipe(BaseModel):
     """A grid of searches, and what is measured of each mask that they return."""
 
@@ -158,15 +161,23 @@ class StudyRecipe(BaseModel):
                 raise UsageError(
                     f"{path}: two are called {min(twice)!r}; tell them apart: give one of them 'as' or 'name'"
                 )
-        if again := [seed for seed in study.seeds if study.seeds.count(seed) > 1]:
+        draws = [study.seeds_of(model) for model in study.models]
+        if again := [seed for seeds in draws for seed in seeds if seeds.count(seed) > 1]:
             raise UsageError(f"{path}: seeds: {again[0]} is there twice; each seed is a draw, give each once")
-        ready = [asked.source for asked in study.calibrations if Path(asked.source).suffix in READY]
-        if ready and len(study.seeds) > 1:
+        ready, most = (
+            [each.source for each in study.calibrations if Path(each.source).suffix in READY],
+            max(map(len, draws)),
+        )
+        if ready and most > 1:
             raise UsageError(
-                f"{path}: seeds: of the ready ids {ready[0]} all are calibrated on, so {len(study.seeds)} draws would be "
+                f"{path}: seeds: of the ready ids {ready[0]} all are calibrated on, so {most} draws would be "
                 "one; give one seed, or a text or .jsonl to draw from"
             )
         return study
+
+    def seeds_of(self, model: ModelRecipe) -> tuple[int, ...]:
+        """The draws that a model is searched on."""
+        return model.seeds or self.seeds
 
     def calibration_of(self, objective: ObjectiveRecipe) -> CalibrationRecipe:
         """The calibration data that an objective is measured on."""
@@ -193,7 +204,7 @@ class StudyRecipe(BaseModel):
         return [cell for model in self.models for cell in self._cells_of(model, registry)]
 
     def _cells_of(self, model: ModelRecipe, registry: Registry) -> list[CellRecipe]:
-        grid = itertools.product(self.objectives, self.seeds, model.remove or self.remove, self.searchers)
+        grid = itertools.product(self.objectives, self.seeds_of(model), model.remove or self.remove, self.searchers)
         asked = [
             (objective.called, searcher.called, self._recipe(registry, model, objective, searcher, remove, seed))
             for objective, seed, remove, searcher in grid
