@@ -87,7 +87,7 @@ def test_it_is_made_from_its_sources(tmp_path: Path) -> None:
         ROOT / "examples/ledger/make.py",
         made,
         "--study",
-        ROOT / "examples/study/results/smollm2-135m",
+        ROOT / "examples/study/results/families",
     ]
     subprocess.run(command, check=True, capture_output=True)
     assert (SHIPPED / "events.jsonl").read_bytes() == (made / "events.jsonl").read_bytes()

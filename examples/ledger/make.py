@@ -1,6 +1,6 @@
 """Make the example ledger that lpk ships, from what lies beside this file.
 
-    python examples/ledger/make.py src/lpk/data/example-ledger [--study examples/study/results/smollm2-135m]
+    python examples/ledger/make.py src/lpk/data/example-ledger [--study examples/study/results/families]
 
 Metadata of papers (papers.jsonl) and the full text of one (2604.24938v1.md) are CC0. Each step is what a person would
 do with ``lpk ledger``, at the date that is given here, so the same files make the same ledger.
