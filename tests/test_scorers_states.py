@@ -188,18 +188,18 @@ def test_slices_keep_their_mean_and_the_order_of_layers(influence: list[float], 
 
 
 def test_scores_of_a_mean_cut_are_what_is_left_of_layers(stack: LayerStack, calibration: Measured) -> None:
-    left = score("lr-score", stack, calibration, mean_cut=0.3, amount=0.12).layers
+    left = score("lr-score", stack, calibration, mean_cut=0.3, amount=0.4).layers
     assert sum(left) / LAYERS == pytest.approx(0.7)
     redundant = [1 - value for value in score("lr-score", stack, calibration).layers]
     mean = sum(redundant) / LAYERS
     assert left == pytest.approx([1 - (value * 0.12 / mean + 0.18) for value in redundant])
     assert score("lr-score", stack, calibration, mean_cut=0.3) == score(
-        "lr-score", stack, calibration, mean_cut=0.3, amount=0.3
+        "lr-score", stack, calibration, mean_cut=0.3, amount=1
     )
     alike = score("lr-score", stack, calibration, mean_cut=0.3, amount=0).layers
     assert alike == pytest.approx([0.7] * LAYERS)
-    with pytest.raises(UsageError, match=r"amount is 0\.4; wanted at most mean_cut, 0\.3"):
-        score("lr-score", stack, calibration, mean_cut=0.3, amount=0.4)
+    with pytest.raises(UsageError, match="option 'amount'"):
+        score("lr-score", stack, calibration, mean_cut=0.3, amount=1.1)
     with pytest.raises(UsageError, match=r"a layer would lose 1\d\d% of itself; a lower amount"):
         score("lr-score", stack, calibration, mean_cut=0.9)
 

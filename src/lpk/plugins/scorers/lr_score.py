@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lpk import hookimpl
 from lpk.core.contracts import Calibration, Component, LayerScores, Options, Scorer, Stack
@@ -26,15 +26,12 @@ class LayerRedundancyOptions(Options):
         lt=1,
         description="score what is left of each layer when this share of them all is sliced off; 0: 1 - LR",
     )
-    amount: float | None = Field(
-        None, ge=0, lt=1, description="how far slices follow redundancy: 0, all layers alike, to mean_cut, the default"
+    amount: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="how far slices follow redundancy, as a share of mean_cut: 0 slices all layers alike",
     )
-
-    @model_validator(mode="after")
-    def _amount_within_cut(self) -> LayerRedundancyOptions:
-        if self.amount is not None and self.amount > self.mean_cut:
-            raise ValueError(f"amount is {self.amount:g}; wanted at most mean_cut, {self.mean_cut:g}")
-        return self
 
 
 class LayerRedundancy(Scorer[LayerRedundancyOptions]):
@@ -44,7 +41,7 @@ class LayerRedundancy(Scorer[LayerRedundancyOptions]):
         influence = (1 - mean_cosines(stack, calibration).diagonal(1)).tolist()
         sliced, cut = redundancy(influence), self.options.mean_cut
         if cut:
-            sliced = slices(sliced, cut, cut if self.options.amount is None else self.options.amount)
+            sliced = slices(sliced, cut, self.options.amount * cut)
             if max(sliced) > 1:
                 raise UsageError(f"scorer 'lr-score': a layer would lose {max(sliced):.0%} of itself; a lower amount")
         return LayerScores(tuple(1 - value for value in sliced))
