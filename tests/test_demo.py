@@ -182,7 +182,7 @@ def test_the_main_job_ends_with_a_model_that_writes(lpk: Lpk, demo: Path, tmp_pa
     assert len(result["removed"]) == 7
     assert result["parameters"] == {"dense": 134_515_008, "pruned": 134_515_008 - 7 * 3_540_096}
     perplexity = result["held_out_perplexity"]
-    assert 40 < perplexity["dense"] < 60  # two windows; 40 on sixteen
+    assert 40 < perplexity["dense"] < 60
     assert perplexity["dense"] < perplexity["pruned"] < 1000
     code = """
 import sys; from transformers import AutoModelForCausalLM, AutoTokenizer
