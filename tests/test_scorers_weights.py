@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -159,25 +160,39 @@ def test_a_public_implementation_s_order_of_taylor_is_found_again(demo: Path) ->
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def gated_loss(stack: LayerStack, ids: torch.Tensor, gates: Mapping[int, float]) -> float:
-    """The loss in float64 of the model whose layers are hooked to add only so much of their update."""
-    hooks = []
-    for layer, gate in gates.items():
+def hooked_loss(stack: LayerStack, ids: torch.Tensor, hooks: Iterable[Any]) -> float:
+    """The loss in float64 of the model while these hooks are on it."""
+    with ExitStack() as undo:
+        for hook in hooks:
+            undo.callback(hook.remove)
+        with torch.inference_mode():
+            logits = stack.model(ids, use_cache=False).logits[0, :-1].double()
+            return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))
 
-        def scale(module: Any, args: Any, kwargs: Any, output: Any, gate: float = gate) -> Any:
+
+def gated_loss(stack: LayerStack, ids: torch.Tensor, gates: Mapping[int, float]) -> float:
+    """That of the model whose layers add only so much of their update."""
+
+    def hook(layer: int, gate: float) -> Any:
+        def scale(module: Any, args: Any, kwargs: Any, output: Any) -> Any:
             entering = args[0] if args else kwargs["hidden_states"]
             leaving = output[0] if isinstance(output, tuple) else output
             gated = entering + gate * (leaving - entering)
             return (gated, *output[1:]) if isinstance(output, tuple) else gated
 
-        hooks.append(stack.modules[layer].register_forward_hook(scale, with_kwargs=True))
-    try:
-        with torch.inference_mode():
-            logits = stack.model(ids, use_cache=False).logits[0, :-1].double()
-            return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))
-    finally:
-        for hook in hooks:
-            hook.remove()
+        return stack.modules[layer].register_forward_hook(scale, with_kwargs=True)
+
+    return hooked_loss(stack, ids, [hook(layer, gate) for layer, gate in gates.items()])
+
+
+def fisher(loss: Callable[[torch.Tensor, int, float], float], step: float) -> Any:
+    """A'A / m of central differences of a loss in the gate of each layer, on each sequence."""
+
+    def slope(ids: torch.Tensor, layer: int) -> float:
+        return (loss(ids, layer, 1 + step) - loss(ids, layer, 1 - step)) / (2 * step)
+
+    slopes = np.array([[slope(batch.ids, layer) for layer in range(6)] for batch in ragged().batches()])
+    return slopes.T @ slopes / 3
 
 
 # The error of central differences falls with the square of the step (0.1: 1e-2, 0.01: 1e-4) until Llama's norms, which
@@ -186,12 +201,7 @@ def gated_loss(stack: LayerStack, ids: torch.Tensor, gates: Mapping[int, float])
 def test_gates_are_finite_differences_of_the_loss_in_the_gate(architecture: str, step: float, tolerance: float) -> None:
     stack = LayerStack(tiny_model(architecture).double())
 
-    def slope(ids: torch.Tensor, layer: int) -> float:
-        more, less = (gated_loss(stack, ids, {layer: 1 + sign * step}) for sign in (1, -1))
-        return (more - less) / (2 * step)
-
-    slopes = np.array([[slope(b.ids, layer) for layer in range(6)] for b in ragged().batches()])
-    wanted = slopes.T @ slopes / 3
+    wanted = fisher(lambda ids, layer, gate: gated_loss(stack, ids, {layer: gate}), step)
     scores = score("gates", stack, ragged())
     found = np.array(scores.interaction)
     assert np.abs(found - wanted).max() < tolerance * np.abs(wanted).max()
@@ -200,18 +210,9 @@ def test_gates_are_finite_differences_of_the_loss_in_the_gate(architecture: str,
 
 
 def branched_loss(stack: LayerStack, ids: torch.Tensor, names: Sequence[str], layer: int, gate: float) -> float:
-    """The loss in float64 of the model with what these modules of a layer return scaled."""
-    hooks = [
-        stack.modules[layer].get_submodule(name).register_forward_hook(lambda _m, _a, output: gate * output)
-        for name in names
-    ]
-    try:
-        with torch.inference_mode():
-            logits = stack.model(ids, use_cache=False).logits[0, :-1].double()
-            return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    """That of the model with what these modules of a layer return scaled."""
+    branches = [stack.modules[layer].get_submodule(name) for name in names]
+    return hooked_loss(stack, ids, [b.register_forward_hook(lambda _m, _a, output: gate * output) for b in branches])
 
 
 @pytest.mark.parametrize(
@@ -232,12 +233,7 @@ def test_gates_on_branches_are_finite_differences_too(
                 parameter.add_(0.1)
     stack = LayerStack(model)
 
-    def slope(ids: torch.Tensor, layer: int) -> float:
-        more, less = (branched_loss(stack, ids, names, layer, 1 + sign * step) for sign in (1, -1))
-        return (more - less) / (2 * step)
-
-    slopes = np.array([[slope(b.ids, layer) for layer in range(6)] for b in ragged().batches()])
-    wanted = slopes.T @ slopes / 3
+    wanted = fisher(lambda ids, layer, gate: branched_loss(stack, ids, names, layer, gate), step)
     found = np.array(score("gates", stack, ragged(), gate="branches").interaction)
     assert np.abs(found - wanted).max() < tolerance * np.abs(wanted).max()
     whole = np.array(score("gates", stack, ragged()).interaction)
