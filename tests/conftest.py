@@ -23,6 +23,16 @@ from lpk.testing import tiny_model
 Lpk = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Each worker of pytest-xdist, with the processes that it starts, gets its share of the cores.
+
+    torch would take all for each; threads that wait for others without a core make a tiny layer up to ten times slower.
+    """
+    share = str(max(1, (os.cpu_count() or 1) // (config.getoption("numprocesses", None) or 1)))
+    for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(threads, share)
+
+
 @pytest.fixture(scope="session")
 def lpk() -> Lpk:
     """The command line in a process of its own: ``lpk("run", "--model", path)``."""
