@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Lpk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpk.core.contracts import LayerScores, Loss, Problem
+from lpk.core.contracts import LayerScores, Loss, Options, Probe, Problem, Search, Searcher
 from lpk.core.errors import UsageError
+from lpk.core.pruning.front import front
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.search import Outcome, drive
 from lpk.core.registry import installed
-from lpk.plugins.searchers.optuna_search import front
 
 LAYERS, BUDGET = 12, 4
 Point = tuple[float, float]
@@ -55,15 +57,8 @@ def search(losses: Any, folder: Path, seed: int = 0, budget: int = BUDGET, **opt
     return drive(searcher, Problem(LAYERS, budget, seed=seed, workspace=folder), losses)
 
 
-def reported(folder: Path) -> list[tuple[LayerMask, float, tuple[float, ...]]]:
-    with (folder / "pareto.csv").open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    assert header[:2] == ["removed", "loss"]
-    assert header[2:] == [f"part_{number}" for number in range(1, len(header) - 1)]
-    return [
-        (LayerMask(LAYERS, tuple(map(int, removed.split()))), float(loss), tuple(map(float, parts)))
-        for removed, loss, *parts in rows
-    ]
+def found(outcome: Outcome) -> list[LayerMask]:
+    return [trial.mask for trial in outcome.front]
 
 
 def area(points: Iterable[Point], corner: Point) -> float:
@@ -104,32 +99,63 @@ def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int, int]])
 
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 1000), sampler=st.sampled_from(["NSGAII", "random", "TPE"]), batch=st.integers(1, 8))
-def test_what_is_reported_is_the_front_of_what_was_asked(
+def test_the_front_of_a_search_is_that_of_what_it_asked_for(
     seed: int, sampler: str, batch: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     losses, folder = TwoObjectives(seed), tmp_path_factory.mktemp("search")
     outcome = search(losses, folder, seed, sampler=sampler, trials=24, startup=8, batch=batch)
     asked = {trial.mask: losses.parts(trial.mask) for trial in outcome.trials if len(trial.mask) == BUDGET}
     assert len(asked) == 24
-    rows = reported(folder)
-    assert [mask for mask, _, _ in rows] == front(asked)
-    assert all(parts == asked[mask] and loss == sum(parts) / 2 for mask, loss, parts in rows)
+    assert found(outcome) == front(asked)
+    assert all(trial.loss.parts == asked[trial.mask] for trial in outcome.front)
     # The parts weigh the same, so the answer, the lowest loss, is on the front.
-    assert outcome.best.mask in {mask for mask, _, _ in rows}
+    assert outcome.best.mask in found(outcome)
 
 
-def test_a_search_that_tries_all_reports_the_true_front(tmp_path: Path) -> None:
+def test_a_search_that_tries_all_has_the_true_front(tmp_path: Path) -> None:
+    """Whoever searched: exhaustive, for which a front is no goal, has it too."""
     losses = TwoObjectives()
-    search(losses, tmp_path, budget=2, trials=10_000)
-    assert [mask for mask, _, _ in reported(tmp_path)] == front(losses.every(2))
+    assert found(search(losses, tmp_path, budget=2, trials=10_000)) == front(losses.every(2))
+    exhaustive: Any = installed().find("searcher", "exhaustive").create({})
+    assert found(drive(exhaustive, Problem(LAYERS, 2, workspace=tmp_path), losses)) == front(losses.every(2))
+
+
+class Scripted(Searcher[Options]):
+    """Asks for these masks, in one look on so many items each."""
+
+    name = "scripted"
+
+    def search(self, problem: Problem) -> Search:
+        yield [problem.dense]
+        yield [problem.mask([layer]) for layer in range(4)]
+        yield Probe([problem.mask([4, 5])], 1)
+        yield [problem.mask(pair) for pair in ([0, 1], [2, 3], [6, 7], [8, 9], [10, 11])]
+
+
+def test_only_what_could_have_been_the_answer_is_on_the_front(tmp_path: Path) -> None:
+    """Not the dense model, a mask below the budget, one measured on some items only, or one whose loss is no number."""
+    points = {
+        (0, 1): (1.0, 2.0),
+        (2, 3): (2.0, 1.0),
+        (6, 7): (2.0, 2.0),
+        (8, 9): (0.0, math.inf),
+        (10, 11): (0.0, math.nan),
+    }
+
+    def losses(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+        parts = [points.get(mask.removed, (0.0, 0.0)) for mask in masks]
+        return [Loss.mean([sum(both)] * sequences, [1.0] * sequences, both) for both in parts]
+
+    outcome = drive(Scripted(Options()), Problem(LAYERS, 2, sequences=2, workspace=tmp_path), losses)
+    assert [mask.removed for mask in found(outcome)] == [(0, 1), (2, 3)]
 
 
 def test_nsga_ii_comes_near_the_true_front(tmp_path: Path) -> None:
     """With 120 of 495 masks, of what the true front dominates; on seeds 0 to 3 on average 0.936, random ones 0.914."""
 
     def reached(sampler: str) -> float:
-        search(TwoObjectives(), tmp_path, sampler=sampler, trials=120)
-        return share(TwoObjectives(), [(first, second) for _, _, (first, second) in reported(tmp_path)])
+        outcome = search(TwoObjectives(), tmp_path, sampler=sampler, trials=120)
+        return share(TwoObjectives(), [(first, second) for first, second in (t.loss.parts for t in outcome.front)])
 
     assert reached("NSGAII") > 0.94  # 0.955
     assert reached("random") < 0.9  # 0.873
@@ -139,12 +165,12 @@ def test_the_study_has_a_direction_for_each_part(tmp_path: Path) -> None:
     import optuna
 
     losses = TwoObjectives()
-    search(losses, tmp_path, trials=24, startup=8, batch=8)
+    outcome = search(losses, tmp_path, trials=24, startup=8, batch=8)
     journal = optuna.storages.journal.JournalFileBackend(str(tmp_path / "optuna.log"))
     study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(journal))
     assert [direction.name for direction in study.directions] == ["MINIMIZE", "MINIMIZE"]
     best = {(tuple(trial.user_attrs["removed"]), tuple(trial.values)) for trial in study.best_trials}
-    assert best == {(mask.removed, parts) for mask, _, parts in reported(tmp_path)}
+    assert best == {(trial.mask.removed, trial.loss.parts) for trial in outcome.front}
 
 
 def test_three_parts(tmp_path: Path) -> None:
@@ -158,16 +184,43 @@ def test_three_parts(tmp_path: Path) -> None:
 
     outcome = search(losses, tmp_path, trials=24, startup=8)
     asked = {trial.mask: trial.loss.parts for trial in outcome.trials if len(trial.mask) == BUDGET}
-    assert [mask for mask, _, _ in reported(tmp_path)] == front(asked)
-    assert {len(parts) for _, _, parts in reported(tmp_path)} == {3}
+    assert found(outcome) == front(asked)
+    assert {len(trial.loss.parts) for trial in outcome.front} == {3}
 
 
-def test_of_an_objective_without_parts_the_front_is_its_best_mask(tmp_path: Path) -> None:
+@pytest.mark.parametrize("parts", [(), (1.0,)])
+def test_an_objective_without_two_parts_has_no_front(parts: tuple[float, ...], tmp_path: Path) -> None:
     def losses(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
-        return [Loss.mean([float(loss)], [1.0]) for loss in TwoObjectives()(masks, sequences)]
+        return [Loss.mean([float(loss)], [1.0], parts) for loss in TwoObjectives()(masks, sequences)]
 
     outcome = search(losses, tmp_path, trials=24, startup=8)
-    assert reported(tmp_path) == [(outcome.best.mask, float(outcome.best.loss), ())]
+    assert len(outcome.trials) == 25
+    assert outcome.front == ()
+
+
+def test_a_run_leaves_the_front_whatever_the_searcher(lpk: Lpk, base: list[Any], tmp_path: Path) -> None:
+    """Against every mask's losses: under both parts together, and in a run of its own under one of them."""
+    tables: dict[str, dict[str, list[float]]] = {}
+    for objective in ("mixture", "perplexity"):
+        searched = lpk(*base, "--searcher", "exhaustive", "--objective", objective, "--out", tmp_path / objective, "-q")
+        assert searched.returncode == 0, searched.stderr
+        for name in {path.stem for path in (tmp_path / objective).glob("*.csv")}:
+            with (tmp_path / objective / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+                wanted = ("loss", "perplexity", "kl")
+                tables[f"{objective} {name}"] = {
+                    row["removed"]: [float(row[part]) for part in wanted if part in row] for row in csv.DictReader(file)
+                }
+    assert set(tables) == {"mixture trials", "mixture front", "perplexity trials"}
+    one, both = tables["perplexity trials"], tables["mixture trials"]
+    points = {mask: (*one[mask], both[mask][0] - one[mask][0]) for mask in both}
+    expected = [
+        mask
+        for mask, (a, b) in sorted(points.items(), key=lambda pair: pair[1])
+        if not any(c <= a and d <= b and (c, d) != (a, b) for c, d in points.values())
+    ]
+    assert list(tables["mixture front"]) == expected
+    for mask, losses in tables["mixture front"].items():
+        assert losses == pytest.approx([*both[mask], *points[mask]])
 
 
 def test_one_objectives_samplers_are_refused(tmp_path: Path) -> None:

@@ -407,7 +407,21 @@ class _Run:
             about = trial.sequences, repr(trial.loss), int(trial.stopped)
             writer.writerow([number, trial.step, removed, len(trial.mask), *about])
         write_text(self.out / "trials.csv", table.getvalue())
+        self._front()
         write_json(self.out / "cost.json", self.cost)
+
+    def _front(self) -> None:
+        """Of an objective with several parts, write the masks that no other one beats, with the loss under each part."""
+        found = self.outcome.front
+        if not found:
+            return
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["removed", "loss", *self.parts.objective.made_of])
+        for trial in found:
+            removed = " ".join(map(str, trial.mask.removed))
+            writer.writerow([removed, *map(repr, map(float, (trial.loss, *trial.loss.parts)))])
+        write_text(self.out / "front.csv", table.getvalue())
 
     def _evaluator(self, role: str, objective: Objective[Any], sequences: Items) -> Evaluator:
         from lpk.core.pruning.evaluator import Evaluator

@@ -15,6 +15,7 @@ from typing import Any
 
 from lpk.core.contracts import LayerScores, Loss, Probe, Problem, Searcher
 from lpk.core.errors import PluginError, blaming
+from lpk.core.pruning.front import front
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost
 from lpk.core.pruning.schedule import Trie
@@ -41,6 +42,26 @@ class Outcome:
 
     trials: tuple[Trial, ...]
     best: Trial
+
+    @property
+    def front(self) -> tuple[Trial, ...]:
+        """Of the masks that could have been the answer those that no other one beats in every part of the objective.
+
+        Empty where it has no two parts. Whoever searched for whatever, the losses under the parts were measured: so each
+        search has a front, and a searcher that is after it (NSGA-II) is one that finds more of it. A loss that is not
+        finite is left out.
+        """
+        whole = {
+            trial.mask: trial
+            for trial in self.trials
+            if len(trial.mask) == len(self.best.mask)
+            and trial.sequences == self.best.sequences
+            and all(map(math.isfinite, trial.loss.parts))
+        }
+        several = len(self.best.loss.parts) > 1
+        return tuple(
+            whole[mask] for mask in front({mask: trial.loss.parts for mask, trial in whole.items() if several})
+        )
 
 
 #: Gives the losses of masks on the first so many sequences.

@@ -10,24 +10,23 @@ optimisation 200 trials, 10 of them random: ``trials=200 startup=10``.
 The study stands in a plain Optuna journal, each trial's layers in its user attributes; ``optuna-dashboard`` opens it.
 Proposals that had been measured already stand there as failed trials without layers.
 
-``pareto`` is the same search with an objective of several parts: the study has a direction for each, and the masks that
-no other one beats in every part are left in ``pareto.csv``. The answer is still the lowest loss, the parts together.
+``pareto`` is the same search with an objective of several parts: the study has a direction for each. What it finds is
+the front of all masks that it tried, which the core keeps of every search for such an objective. The answer is still the
+lowest loss, the parts together.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import warnings
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from lpk import hookimpl
-from lpk.core.contracts import Component, Loss, Options, Probe, Problem, Search, Searcher
+from lpk.core.contracts import Component, Options, Problem, Search, Searcher
 from lpk.core.errors import EnvironmentMissing, UsageError, did_you_mean
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.proposals import count, swapped
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 _OTHER_SPACES = ("BruteForceSampler", "GridSampler", "PartialFixedSampler")
 #: Where the study stands in the searcher's workspace.
 STORAGE = "optuna.log"
-#: Where the masks that no other one beats stand there.
-FRONT = "pareto.csv"
 
 
 class OptunaOptions(Options):
@@ -85,10 +82,7 @@ class OptunaSearch(Searcher[OptunaOptions]):
     def search(self, problem: Problem) -> Search:
         yield from self._study(problem)
 
-    def _study(
-        self, problem: Problem, parts: int = 1
-    ) -> Generator[Sequence[LayerMask] | Probe, Sequence[Loss], dict[LayerMask, Loss]]:
-        """Every mask that was tried, and its loss."""
+    def _study(self, problem: Problem, parts: int = 1) -> Search:
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
@@ -107,7 +101,7 @@ class OptunaSearch(Searcher[OptunaOptions]):
         first = self._first_masks(problem, rank, random)
         for mask in first:
             study.enqueue_trial(dict(zip(space, _encode(problem, mask, rank), strict=True)))
-        known: dict[LayerMask, Loss] = {}
+        known: set[LayerMask] = set()
         wanted = min(self.options.trials, count(problem))
         while len(known) < wanted:
             # The first masks do not depend on each other's losses; asked for together, they share layers.
@@ -129,8 +123,7 @@ class OptunaSearch(Searcher[OptunaOptions]):
             losses = yield list(batch)
             for (mask, trial), loss in zip(batch.items(), losses, strict=True):
                 study.tell(trial, loss if parts == 1 else loss.parts)
-                known[mask] = loss
-        return known
+                known.add(mask)
 
     def _sampler(self, seed: int) -> BaseSampler:
         from optuna import samplers
@@ -194,31 +187,7 @@ class Pareto(OptunaSearch):
             raise UsageError(
                 "searcher 'pareto': CmaEsSampler takes one objective, no parts; NSGAIISampler takes several"
             )
-        tried = yield from self._study(problem, parts)
-        write_front(
-            problem.workspace / FRONT, front({mask: loss.parts or (loss,) for mask, loss in tried.items()}), tried
-        )
-
-
-def front(points: Mapping[LayerMask, Sequence[float]]) -> list[LayerMask]:
-    """The masks than which no other one is as good in every part and better in one, from the best first part on."""
-
-    def dominates(one: LayerMask, other: LayerMask) -> bool:
-        pairs = list(zip(points[one], points[other], strict=True))
-        return all(here <= there for here, there in pairs) and any(here < there for here, there in pairs)
-
-    best = [mask for mask in points if not any(dominates(other, mask) for other in points)]
-    return sorted(best, key=lambda mask: (tuple(points[mask]), mask))
-
-
-def write_front(path: Path, masks: Iterable[LayerMask], losses: Mapping[LayerMask, Loss]) -> None:
-    """One line for each mask: the layers it removes, its loss, and that loss's parts."""
-    rows = [[" ".join(map(str, mask.removed)), losses[mask], *losses[mask].parts] for mask in masks]
-    parts = len(rows[0]) - 2
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["removed", "loss", *(f"part_{number}" for number in range(1, parts + 1))])
-        writer.writerows(rows)
+        yield from self._study(problem, parts)
 
 
 def _ranking(problem: Problem) -> list[float]:
