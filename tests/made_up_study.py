@@ -6,7 +6,7 @@ import math
 import random
 from typing import Any
 
-from lpk.core.study.tables import DENSE, Cell, Measure, Trial
+from lpk.core.study.tables import DENSE, Cell, Front, Measure, Trial
 
 MODELS = {"made-up-a": 30, "made-up-b": 24}
 OBJECTIVES = ("perplexity", "task-margin")
@@ -60,6 +60,20 @@ def tables(seed: int = 0, budgets: tuple[int, ...] = (5, 7)) -> tuple[list[Cell]
                             for step in range(3)
                         ]
     return cells, measures, trials
+
+
+def fronts(cells: list[Cell], searchers: tuple[str, ...] = ("greedy", "optuna")) -> list[Front]:
+    """Fronts of cells as if their objective were made of two: hyperbolas x y = 1 and x y = 1.1, the answer in their middle."""
+    rows: list[Front] = []
+    for cell in cells:
+        if cell.status == "done" and cell.objective == "perplexity" and cell.searcher in searchers:
+            worse = 1 + 0.1 * searchers.index(cell.searcher)
+            others = [layer for layer in range(1, cell.layers - 1) if layer not in cell.removed]
+            for x in (0.5, 0.7, 1.0, 1.4, 2.0):
+                swapped = cell.removed if x == 1 else tuple(sorted((*cell.removed[1:], others[int(5 * x)])))
+                of = cell.model, cell.objective, cell.searcher, cell.budget, cell.seed, swapped
+                rows += [Front(*of, "likelihood", worse * x), Front(*of, "margin", worse / x)]
+    return rows
 
 
 def _cell(key: tuple[str, str, str, int, int], layers: int) -> tuple[str, int, str, str, str, int, int]:

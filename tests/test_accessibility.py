@@ -39,7 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ledger = snapshot(rich_records())
     shown = page(ledger, audit_of(ledger), {"r-1": picture(), "r-3": picture()})
     (where / "index.html").write_text(shown, encoding="utf-8")
-    report.write(where, made_up_study.STUDY, *made_up_study.tables(budgets=(5,)))
+    cells, *rest = made_up_study.tables(budgets=(5,))
+    report.write(where, made_up_study.STUDY, cells, *rest, made_up_study.fronts(cells))
     return where
 
 

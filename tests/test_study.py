@@ -30,7 +30,7 @@ from lpk.core.study.cell import Workbench
 from lpk.core.study.provenance import Provenance
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.run import execute
-from lpk.core.study.tables import Cell, Measure, Trial, read_csv
+from lpk.core.study.tables import Cell, Front, Measure, Trial, read_csv
 from lpk.testing import tiny_model
 
 WORDS = [f"w{number}" for number in range(90)]
@@ -341,28 +341,108 @@ def test_a_dense_model_that_cannot_be_measured_is_reported(
     assert {measure.searcher for measure in read_csv(tmp_path / "measures.csv", Measure)} == {"one-shot"}
 
 
-def test_what_a_search_leaves_behind_is_kept_beside_its_cell(folder: Path, lpk: Lpk) -> None:
-    """The front of two objectives: of the masks tried none is better in both, and the two ends are the best in each."""
-    path = study(
-        folder, "front", remove=3, seeds=0, tasks=[],
-        objectives={"name": "mixture", "of": {"perplexity": 1, "kl": 1}, "as": "both"},
-        searchers=["one-shot", {"name": "pareto", "trials": 20, "startup": 8, "batch": 4}],
-    )  # fmt: skip
-    result = lpk("study", path.name, "--json", cwd=folder)
+def test_what_a_search_leaves_behind_is_kept_beside_its_cell(fronts: Path) -> None:
+    there = [path for path in (fronts / "cells").iterdir() if path.is_dir()]
+    assert len(there) == 3
+    for path in there:
+        assert "-pareto-0-" in path.name
+        assert [left.name for left in path.iterdir()] == ["optuna.log"]
+
+
+PARTS = ("kl", "perplexity")
+FRONTS: dict[str, Any] = {
+    "remove": 3,
+    "seeds": 0,
+    "tasks": [],
+    "objectives": [{"name": "mixture", "of": dict.fromkeys(PARTS, 1), "as": "both"}, *PARTS],
+    "searchers": ["exhaustive", {"name": "pareto", "trials": 12, "startup": 6, "batch": 4}, "one-shot"],
+}
+
+
+@pytest.fixture(scope="module")
+def fronts(folder: Path, lpk: Lpk) -> Path:
+    """A study of two objectives, and of both at once."""
+    result = lpk("study", study(folder, "front", **FRONTS).name, "--json", cwd=folder)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["failed"] == []
-    (front,) = (folder / "runs" / "front" / "cells").glob("*-pareto-0-*/pareto.csv")
-    assert [there.name for there in front.parent.parent.iterdir() if there.is_dir()] == [front.parent.name]
-    with front.open(encoding="utf-8", newline="") as file:
-        masks = list(csv.DictReader(file))
-    points = [(float(row["part_1"]), float(row["part_2"])) for row in masks]
-    assert points == sorted(points)
-    assert [second for _, second in points] == sorted((second for _, second in points), reverse=True)
-    trials = {trial.removed: trial.loss for trial in read_csv(folder / "runs" / "front" / "trials.csv", Trial)}
-    assert all(
-        trials[tuple(map(int, row["removed"].split()))] == pytest.approx(sum(p))
-        for row, p in zip(masks, points, strict=True)
-    )
+    return folder / "runs" / "front"
+
+
+def test_the_front_of_a_search_is_what_no_mask_that_it_tried_beats(fronts: Path) -> None:
+    """The losses under the two parts are those that exhaustive search saw under the two objectives alone."""
+    trials = read_csv(fronts / "trials.csv", Trial)
+    alone = {
+        part: {t.removed: t.loss for t in trials if (t.objective, t.searcher) == (part, "exhaustive")} for part in PARTS
+    }
+    rows = read_csv(fronts / "fronts.csv", Front)
+    assert {row.objective for row in rows} == {"both"}
+    assert all(row.loss == alone[row.part][row.removed] for row in rows)
+    for searcher in ("exhaustive", "pareto", "one-shot"):
+        own = [t for t in trials if (t.objective, t.searcher) == ("both", searcher)]
+        points = {t.removed: [alone[part][t.removed] for part in PARTS] for t in own if len(t.removed) == 3}
+        expected = {
+            mask
+            for mask, (one, other) in points.items()
+            if not any(a <= one and b <= other and (a, b) != (one, other) for a, b in points.values())
+        }
+        found = [(row.removed, row.part) for row in rows if row.searcher == searcher]
+        assert found == [(mask, part) for mask in sorted(expected, key=points.__getitem__) for part in PARTS]
+    assert len({row.removed for row in rows if row.searcher == "exhaustive"}) > 1
+
+
+def test_the_fronts_are_in_parquet_figures_statistics_and_report(fronts: Path) -> None:
+    import pyarrow.parquet
+
+    rows = read_csv(fronts / "fronts.csv", Front)
+    there = pyarrow.parquet.read_table(fronts / "fronts.parquet").to_pylist()
+    assert there == [{**vars(row), "removed": list(row.removed)} for row in rows]
+    (found,) = json.loads((fronts / "statistics.json").read_text())["fronts"]
+    masks = {tuple(mask["removed"]) for mask in found["masks"]}
+    assert masks == {row.removed for row in rows}
+    left = {tuple(mask["removed"]) for mask in found["masks"] if mask["left"]}
+    assert left == {row.removed for row in rows if row.searcher == "exhaustive"}
+    assert {path.suffix for path in (fronts / "figures").glob("fronts.*")} == {".csv", ".json", ".png", ".svg"}
+    page = (fronts / "report.html").read_text()
+    assert f"tiny, 3 removed for both: {len(left)} of the masks tried are beaten by none." in page
+
+
+def test_a_study_of_objectives_without_parts_says_nothing_of_fronts(done: tuple[Path, dict[str, Any]]) -> None:
+    out, _ = done
+    assert not [path.name for path in out.rglob("*front*")]
+    assert "fronts" not in json.loads((out / "statistics.json").read_text())
+    page = (out / "report.html").read_text()
+    assert "Pareto" not in page
+    assert "<dt>Fronts" not in page
+
+
+def test_a_front_stays_with_its_cell(fronts: Path, folder: Path, lpk: Lpk) -> None:
+    """Cells that are done are not run again, whatever became of the tables; those of an lpk that kept no front are."""
+    tables = {path.name: path.read_bytes() for path in fronts.glob("fronts.*")}
+    assert set(tables) == {"fronts.csv", "fronts.parquet"}
+    for path in (*fronts.glob("fronts.*"), *(fronts / "cells").glob("*/*")):
+        path.unlink()
+    again = lpk("study", "front.yaml", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "Loading" not in again.stderr
+    assert {path.name: path.read_bytes() for path in fronts.glob("fronts.*")} == tables
+
+    for path in (fronts / "cells").glob("*.json"):
+        cell = json.loads(path.read_text())
+        del cell["front"]
+        path.write_text(json.dumps(cell))
+    older = lpk("study", "front.yaml", cwd=folder)
+    assert older.returncode == 0, older.stderr
+    assert "tiny: pareto, both" in older.stderr
+    assert "tiny: pareto, kl" not in older.stderr
+    assert {path.name: path.read_bytes() for path in fronts.glob("fronts.*")} == tables
+
+
+def test_fronts_go_when_the_study_has_none_any_more(fronts: Path, folder: Path, lpk: Lpk, tmp_path: Path) -> None:
+    shutil.copytree(fronts, tmp_path / "out")
+    path = study(folder, "no-front", **FRONTS | {"objectives": list(PARTS)})
+    result = lpk("study", path.name, "--out", tmp_path / "out", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert not list((tmp_path / "out").rglob("*front*"))
 
 
 @pytest.mark.parametrize(
@@ -378,7 +458,7 @@ def test_a_cell_that_anything_goes_wrong_in_fails_alone(
 ) -> None:
     search = Workbench.search
 
-    def broken(bench: Workbench, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial]]:
+    def broken(bench: Workbench, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial], list[Front]]:
         if cell.searcher == "greedy":
             raise error
         return search(bench, cell, workspace)

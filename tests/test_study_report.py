@@ -25,7 +25,7 @@ from lpk.core.study.report.page import render
 from lpk.core.study.report.tables import tables
 from lpk.core.study.report.words import no_difference, summary
 from lpk.core.study.statistics import analyse, outcomes
-from lpk.core.study.tables import Cell, Measure, Trial, write_csv, write_parquet
+from lpk.core.study.tables import Cell, Front, Measure, Trial, write_csv, write_parquet
 
 FIGURES = ("masks", "ranks", "spread", "overlap", "cost", "variance")
 HOSTILE = "<script>alert('no')</script>"
@@ -467,6 +467,155 @@ def test_axes() -> None:
 def test_searchers_are_told_apart() -> None:
     assert len(set(figures.styles([str(i) for i in range(24)]).values())) == 24
     assert len(MARKERS) == len(figures.MARKERS)
+
+
+#: (mask, searchers that have it on their fronts, its loss under each part): on x y = 1, but for the last, which (2, 0.5) beats.
+HYPERBOLA = [
+    ((1,), ("pareto",), (0.5, 2.0)),
+    ((2,), ("pareto", "greedy"), (1.0, 1.0)),
+    ((3,), ("pareto",), (2.0, 0.5)),
+    ((4,), ("greedy",), (2.0, 0.6)),
+]
+
+
+def front_of(masks, seed=0, parts=("a", "b")) -> tuple[list[Cell], list[Front]]:
+    """Cells whose answer is mask (2,), and their fronts."""
+    searchers = list(dict.fromkeys(name for _, names, _ in masks for name in names))
+    cells = [Cell("m", 8, "both", name, "", 1, seed, "done", "", (2,), 2.0, 9, 9, 9, 9, 1.0) for name in searchers]
+    rows = [
+        Front("m", "both", name, 1, seed, mask, part, loss)
+        for name in searchers
+        for mask, names, losses in masks
+        for part, loss in zip(parts, losses, strict=True)
+        if name in names
+    ]
+    return cells, rows
+
+
+def said_of(cells: list[Cell], rows: list[Front]) -> tuple[dict, dict, list[dict]]:
+    """What is said of fronts, the statistics, and the figure's panels."""
+    found, every = analyse(cells, [], [], (), rows), outcomes(cells, [])
+    drawn = figures.describe(found, every, ["pareto", "greedy"])
+    page = render({}, found, drawn, cells, [], every)
+    assert Page(page).open == []
+    assert [table["title"] for table in tables(found, [], every)][-1] == "Pareto fronts"
+    said = summary(found, every)[-1]
+    assert html.escape(said["lead"], quote=False) in page
+    return said, found, drawn.get("fronts", {"panels": []})["panels"]
+
+
+def test_a_front_in_closed_form() -> None:
+    said, found, panels = said_of(*front_of(HYPERBOLA))
+    (row,) = found["fronts"]
+    assert (row["parts"], row["left"], row["trade_off"]) == (["a", "b"], 3, True)
+    assert [mask["removed"] for mask in row["masks"] if not mask["left"]] == [[4]]
+    assert [end["removed"] for end in row["ends"]] == [[1], [3]]
+    assert said["lead"].startswith("In 1 of 1 groups")
+    assert said["lines"] == [
+        "m, 1 removed for both: 3 of the masks tried are beaten by none. Best under a: 0.5000, there 2.000 under b (without "
+        "layers 1). Best under b: 0.5000, there 2.000 under a (without layers 3). From the first to the second the loss "
+        "under b falls by 1.5, that under a rises by 1.5. Of these 3 masks pareto tried 3, greedy tried 1."
+    ]
+    (panel,) = panels
+    assert panel["line"] == [(0.5, 2.0), (1.0, 1.0), (2.0, 0.5)]
+    assert [(point["searcher"], point["removed"]) for point in panel["points"]] == [
+        ("greedy", [4]), ("pareto", [1]), ("pareto", [2]), ("pareto", [3]), ("greedy", [2])
+    ]  # fmt: skip
+    assert {tuple(point["removed"]) for point in panel["points"] if point["answer"]} == {(2,)}
+
+
+def test_where_one_mask_is_best_under_every_part_there_is_no_trade_off() -> None:
+    """Nothing is drawn then; the table has the mask."""
+    said, found, panels = said_of(*front_of([HYPERBOLA[1], ((5,), ("greedy",), (1.0, 1.0))]))
+    assert found["fronts"][0]["left"] == 2
+    assert said["lead"].startswith("In 0 of 1 groups")
+    assert said["lines"] == ["m, 1 removed for both: one mask is the best under every part: no trade-off."]
+    assert panels == []
+
+
+def test_fronts_of_several_draws_are_told_together_and_drawn_apart() -> None:
+    """What lies between the draws' figures is a range; draws have other data, so no mask of one beats that of another."""
+    further = [(mask, names, (2 * a, 3 * b)) for mask, names, (a, b) in HYPERBOLA[:3]]
+    drawn = [front_of(HYPERBOLA), front_of(further, seed=1), front_of(HYPERBOLA[1:2], seed=2)]
+    said, _, panels = said_of([c for cells, _ in drawn for c in cells], [row for _, rows in drawn for row in rows])
+    (line,) = said["lines"]
+    assert "Best under a: 0.5000 to 1.000, there 2.000 to 6.000 under b. Best" in line
+    assert "under b falls by 1.5 to 4.5, that under a rises by 1.5 to 3.0. Of these 6 masks" in line
+    assert line.endswith("One mask is the best under every part in 1 of 3 draws: no trade-off.")
+    assert [panel["seed"] for panel in panels] == [0, 1]
+
+
+def test_three_parts_are_shown_in_pairs() -> None:
+    """A mask that two parts alone would rule out is on the front for the third; the line of a pair leaves it out."""
+    masks = [
+        ((1,), ("pareto",), (1.0, 2.0, 9.0)),
+        ((2,), ("pareto",), (2.0, 1.0, 9.0)),
+        ((3,), ("greedy",), (2.0, 2.0, 1.0)),
+    ]
+    said, found, panels = said_of(*front_of(masks, parts=("a", "b", "c")))
+    assert found["fronts"][0]["left"] == 3
+    assert [(panel["x"], panel["y"]) for panel in panels] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert panels[0]["line"] == [(1.0, 2.0), (2.0, 1.0)]
+    assert len(panels[0]["points"]) == 3
+    assert "Best under c: 1.000, there 2.000 under a and 2.000 under b (without layers 3)" in said["lines"][0]
+    assert "From the first" not in said["lines"][0]
+
+
+def test_what_is_far_off_does_not_press_a_front_into_a_corner() -> None:
+    """Further from its end than the front is long: named below the panel, and in the data."""
+    _, found, (panel,) = said_of(*front_of([*HYPERBOLA, ((6,), ("greedy",), (3.6, 0.9))]))
+    assert len(found["fronts"][0]["masks"]) == 5
+    assert figures.far_off(panel) == "greedy 1"
+    assert [point["removed"] for point in panel["points"] if point["far"]] == [[6]]
+
+
+@pytest.fixture(scope="module")
+def fronted(tmp_path_factory) -> Path:
+    """A report with fronts."""
+    where: Path = tmp_path_factory.mktemp("fronted")
+    cells, measures, trials = made_up_study.tables(budgets=(5,))
+    report.write(where, made_up_study.STUDY, cells, measures, trials, made_up_study.fronts(cells))
+    return where
+
+
+def test_fronts_are_drawn_and_told_as_the_other_figures_are(fronted) -> None:
+    assert {f"fronts.{kind}" for kind in ("svg", "png", "json", "csv")} <= {
+        f.name for f in (fronted / "figures").iterdir()
+    }
+    rows = list(csv.DictReader((fronted / "figures" / "fronts.csv").open()))
+    assert len(rows) == 2 * 2 * 2 * 5  # models, draws, searches, masks
+    assert {round(float(row["x"]) * float(row["y"]), 9) for row in rows if row["left"] == "1"} == {1.0}
+    text = (fronted / "report.html").read_text()
+    assert Page(text).open == []
+    assert text.count('role="group" aria-label="likelihood against margin"') == 4
+    assert text.count("mark s1 answer") == 4
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_fronts_fit_have_tooltips_and_sort(browser, fronted, width) -> None:
+    _show(browser, fronted, width)
+    assert browser.get_log("browser") == []
+    needed, there, said, visible = browser.execute_script("""
+        const mark = document.querySelector('#fronts .mark.answer:not(.beaten)'); mark.scrollIntoView({block: 'center'});
+        mark.dispatchEvent(new PointerEvent('pointerover', {bubbles: true}));
+        const tip = document.getElementById('tip');
+        return [document.documentElement.scrollWidth, document.documentElement.clientWidth, tip.textContent,
+            getComputedStyle(tip).visibility];
+    """)
+    assert needed <= there
+    assert re.fullmatch(
+        r"greedy: without layers [\d -]+ loss 1.000 under likelihood, 1.000 under margin; the answer of greedy", said
+    )
+    assert visible == "visible"
+    column = """
+        const table = [...document.querySelectorAll('#tables table')].at(-1);
+        const place = [...table.querySelectorAll('th')].findIndex(head => head.dataset.heading === 'under margin');
+        table.querySelectorAll('th button')[place].click();
+        return [...table.tBodies[0].rows].map(row => Number(row.cells[place].dataset.sort));
+    """
+    once, again = browser.execute_script(column), browser.execute_script(column)
+    assert len(once) == 2 * 2 * 2 * 5
+    assert (once, again) == (sorted(once), sorted(once, reverse=True))
 
 
 def _show(browser, folder: Path, width: int) -> None:

@@ -32,7 +32,7 @@ from lpk.core.registry import Registry
 from lpk.core.study.data import Data
 from lpk.core.study.provenance import Provenance
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
-from lpk.core.study.tables import DENSE, Cell, Measure, Trial
+from lpk.core.study.tables import DENSE, Cell, Front, Measure, Trial
 
 if TYPE_CHECKING:
     from lpk.core.pruning.stack import LayerStack
@@ -97,7 +97,7 @@ class Workbench:
 
     # -- the search ---------------------------------------------------------------------------------------------------
 
-    def search(self, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial]]:
+    def search(self, cell: CellRecipe, workspace: Path) -> tuple[Cell, list[Trial], list[Front]]:
         """Run the cell's search.
 
         Args:
@@ -130,7 +130,7 @@ class Workbench:
             naive_layer_forwards=round(rows * cost.naive_layer_forwards) + passed,
             seconds=round(time.perf_counter() - begin, 2),
         )
-        return found, list(_trials(found, outcome))
+        return found, list(_trials(found, outcome)), list(_front(found, outcome, list(parts.objective.made_of)))
 
     def _outcome(self, cell: CellRecipe, parts: Parts, items: Items, workspace: Path) -> tuple[Outcome, Tally, int]:
         """What the search tried and found, what that cost, and the layer-forwards of the scorer's other looks."""
@@ -286,7 +286,7 @@ def _drive(parts: Parts, problem: Problem, losses_of: LossesOf) -> Outcome:
         try:
             return drive(parts.searcher, problem, losses_of)
         finally:
-            with suppress(OSError):  # not empty: a Pareto front, an Optuna study
+            with suppress(OSError):  # not empty: an Optuna study
                 problem.workspace.rmdir()
 
 
@@ -304,6 +304,21 @@ def _trials(cell: Cell, outcome: Outcome) -> Iterator[Trial]:
             loss=float(trial.loss),
             stopped=trial.stopped,
         )
+
+
+def _front(cell: Cell, outcome: Outcome, parts: Sequence[str]) -> Iterator[Front]:
+    for trial in outcome.front:
+        for part, loss in zip(parts, trial.loss.parts, strict=True):
+            yield Front(
+                model=cell.model,
+                objective=cell.objective,
+                searcher=cell.searcher,
+                budget=cell.budget,
+                seed=cell.seed,
+                removed=trial.mask.removed,
+                part=part,
+                loss=loss,
+            )
 
 
 def _error(loss: Loss) -> float | None:

@@ -7,11 +7,13 @@ data :mod:`lpk.core.study.plots` draws them for a paper, and the report as inlin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 
 from lpk.core.files import room, write_json
+from lpk.core.pruning.front import front
 from lpk.core.study.statistics import Found, Outcome
 from lpk.core.study.tables import write_records
 
@@ -39,6 +41,7 @@ def describe(found: Found, every: Sequence[Outcome], searchers: Sequence[str]) -
         "overlap": {"title": "Overlap of masks", "panels": [row for row in found["overlap"] if _overlaps(row)]},
         "cost": {"title": "Cost against calibration loss", "panels": _costs(found["cost"])},
         "variance": {"title": "What explains the variance", "panels": found["decomposition"]},
+        "fronts": {"title": "Pareto fronts", "panels": _fronts(found.get("fronts", []), searchers)},
     }
     return {name: figure for name, figure in whole.items() if figure["panels"]}
 
@@ -88,6 +91,45 @@ def _costs(rows: Sequence[Found]) -> list[Found]:
     return [row for row in known if len(row["searchers"]) >= 2]
 
 
+def _fronts(rows: Sequence[Found], searchers: Sequence[str]) -> list[Found]:
+    """For each draw with a trade-off a panel for each two parts of the objective.
+
+    Three parts are three panels that are read as one of two is; axes side by side would hide most crossings of twenty masks.
+    """
+    return [
+        _pair(row, x, y, searchers)
+        for row in rows
+        if row["trade_off"]
+        for x, y in combinations(range(len(row["parts"])), 2)
+    ]
+
+
+def _pair(row: Found, x: int, y: int, searchers: Sequence[str]) -> Found:
+    """The masks under two parts; ``line`` is the front in these two. What is ``far`` off would press the front into a corner."""
+    ends = [[mask["losses"][part] for mask in row["masks"] if mask["left"]] for part in (x, y)]
+    most = [2 * max(losses) - min(losses) for losses in ends]
+    points, flat = [], {}
+    for mask in row["masks"]:
+        at = flat[tuple(mask["removed"])] = mask["losses"][x], mask["losses"][y]
+        far = any(loss > limit for loss, limit in zip(at, most, strict=True))
+        place = {"removed": mask["removed"], "x": at[0], "y": at[1], "left": mask["left"], "far": far}
+        points += [{**one, **place} for one in mask["searchers"]]
+    return {
+        **{name: row[name] for name in ("model", "budget", "objective", "seed")},
+        "x": row["parts"][x],
+        "y": row["parts"][y],
+        # What is on the front of all searches is drawn last, and not hidden.
+        "points": sorted(points, key=lambda one: (one["left"], searchers.index(one["searcher"]))),
+        "line": [flat[mask] for mask in front(flat)],
+    }
+
+
+def far_off(panel: Found) -> str:
+    """The searches of which a panel of the fronts does not show every mask, and of how many it does not."""
+    counts = Counter(point["searcher"] for point in panel["points"] if point["far"])
+    return ", ".join(f"{searcher} {count}" for searcher, count in counts.items())
+
+
 def _overlaps(panel: Found) -> bool:
     return any(value is not None for _, value in overlap_bars(panel))
 
@@ -123,9 +165,14 @@ def variance_parts(panel: Found) -> list[tuple[str, float, str]]:
 
 
 def write(folder: Path, figures: dict[str, Found]) -> None:
-    """Write ``NAME.json``, all that is known of a figure, and ``NAME.csv``, a row for each thing that it shows."""
+    """Write ``NAME.json``, all that is known of a figure, and ``NAME.csv``, a row for each thing that it shows.
+
+    What an earlier study of another grid left there of a figure that is not there now is removed.
+    """
     with room(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        for name, ending in product(_TIDY.keys() - figures, ("json", "csv", "svg", "png")):
+            (folder / f"{name}.{ending}").unlink(missing_ok=True)
     for name, figure in figures.items():
         write_json(folder / f"{name}.json", figure)
         write_records(folder / f"{name}.csv", [row for panel in figure["panels"] for row in _TIDY[name](panel)])
@@ -165,6 +212,12 @@ def _tidy_spread(panel: Found) -> Iterator[Found]:
             yield _names(column) | point | variances
 
 
+def _tidy_fronts(panel: Found) -> Iterator[Found]:
+    for point in panel["points"]:
+        names = _names(panel) | {"seed": panel["seed"], "x_part": panel["x"], "y_part": panel["y"]}
+        yield names | point | {"removed": tuple(point["removed"])}
+
+
 def _tidy_variance(panel: Found) -> Iterator[Found]:
     factors = {factor["factor"]: factor for factor in panel["factors"]}
     for part, share, _ in variance_parts(panel):
@@ -180,4 +233,5 @@ _TIDY: dict[str, Callable[[Found], Iterator[Found]]] = {
     "overlap": _tidy_overlap,
     "cost": lambda panel: (_names(panel) | one for one in panel["searchers"]),
     "variance": _tidy_variance,
+    "fronts": _tidy_fronts,
 }

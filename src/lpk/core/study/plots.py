@@ -9,7 +9,16 @@ from typing import Any
 
 from lpk.core.errors import EnvironmentMissing
 from lpk.core.files import room, write_bytes
-from lpk.core.study.figures import COLOURS, MARKERS, PARTS, overlap_bars, styles, variance_notes, variance_parts
+from lpk.core.study.figures import (
+    COLOURS,
+    MARKERS,
+    PARTS,
+    far_off,
+    overlap_bars,
+    styles,
+    variance_notes,
+    variance_parts,
+)
 from lpk.core.study.statistics import Found
 
 _STYLE: Any = {
@@ -197,6 +206,24 @@ def _draw_variance(figure: Any, panels: Sequence[Found], style: dict[str, tuple[
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
+def _draw_fronts(figure: Any, panels: Sequence[Found], style: dict[str, tuple[int, int]]) -> None:
+    for axes, panel in zip(_grid(figure, len(panels), 2.3), panels, strict=True):
+        axes.step(*zip(*panel["line"], strict=True), where="post", color="#888888", linewidth=0.8, zorder=0)
+        for point in (point for point in panel["points"] if not point["far"]):
+            colour, marker = style[point["searcher"]]
+            look: Any = {"marker": MARKERS[marker], "color": COLOURS[colour], "alpha": 0.9 if point["left"] else 0.35}
+            ring: Any = {"mec": "black", "mew": 0.9} if point["answer"] else {"mew": 0}
+            axes.plot(point["x"], point["y"], linestyle="", markersize=5, **look, **ring)
+        axes.grid(True)
+        aside = far_off(panel)
+        axes.set(xlabel=panel["x"] + (f"\nfar off: {aside}" if aside else ""), ylabel=panel["y"])
+        axes.set_title(
+            f"{panel['model']}, {panel['budget']} removed\n{panel['objective']}, draw {panel['seed']}", loc="left"
+        )
+    figure.supxlabel("loss under each part; ringed: a search's answer; line: no mask is better in both", fontsize=8)
+    _legend(figure, style)
+
+
 def _plain_log(set_scale: Callable[[str], Any], axis: Any) -> None:
     """A logarithmic axis labelled 20, 50, 2k, not 2 x 10^1."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
@@ -214,4 +241,5 @@ _DRAW: dict[str, Callable[[Any, Sequence[Found], dict[str, tuple[int, int]]], No
     "overlap": _draw_overlap,
     "cost": _draw_cost,
     "variance": _draw_variance,
+    "fronts": _draw_fronts,
 }

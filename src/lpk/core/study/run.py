@@ -30,7 +30,7 @@ from lpk.core.pruning.mask import LayerMask
 from lpk.core.registry import Registry
 from lpk.core.study.provenance import Provenance
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
-from lpk.core.study.tables import DENSE, Cell, Measure, Trial, write_csv, write_parquet
+from lpk.core.study.tables import DENSE, Cell, Front, Measure, Trial, write_csv, write_parquet
 
 if TYPE_CHECKING:
     from lpk.core.study.cell import Workbench
@@ -86,6 +86,8 @@ class _Task:
     dense: bool
     file: Path
     provenance: Provenance
+    #: Whether its objective has several parts, so that its file holds a front.
+    fronted: bool
 
     @property
     def failed(self) -> Path:
@@ -104,12 +106,12 @@ class _Task:
         return self.failed.exists() or self.done() is not None
 
     def done(self) -> dict[str, Any] | None:
-        """What was found, if it was."""
+        """What was found, if it was; an earlier lpk kept no front, so that the search is to be replayed from the memo."""
         try:
             found: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return found
+        return None if self.fronted and "front" not in found else found
 
 
 def _tasks(study: StudyRecipe, cells: list[CellRecipe], registry: Registry, folder: Path) -> list[_Task]:
@@ -123,7 +125,8 @@ def _tasks(study: StudyRecipe, cells: list[CellRecipe], registry: Registry, fold
         for cell, dense in [*((seeds[seed], True) for seed in sorted(seeds)), *((cell, False) for cell in of_model)]:
             key = cell.key({"asked": asked, **provenance.depends(cell, registry)})
             name = f"{cell.model}-{DENSE}-{cell.seed}-{key[-10:]}" if dense else key
-            tasks.append(_Task(cell, dense, folder / f"{name}.json".replace("/", "_"), provenance))
+            fronted = not dense and len(cell.parts(registry).made_of) > 1
+            tasks.append(_Task(cell, dense, folder / f"{name}.json".replace("/", "_"), provenance, fronted))
     return tasks
 
 
@@ -201,16 +204,16 @@ class _claimed:
 def _do(task: _Task, model: _Model, progress: Progress) -> None:
     """Do one cell, and write what came of it: of a failed one, why."""
     cell, file = task.cell, task.file
-    found, trials, measures = None, list[Trial](), list[Measure]()
+    found, trials, front, measures = None, list[Trial](), list[Front](), list[Measure]()
     progress.stage(task.title if task.dense else f"{task.title}, {cell.recipe.remove} layers, draw {cell.seed}")
     try:
         with enough():
             bench = model.bench()
             if not task.dense:
-                found, trials = bench.search(cell, file.with_suffix(""))
+                found, trials, front = bench.search(cell, file.with_suffix(""))
             measures = list(bench.measures(cell, LayerMask(cell.layers, found.removed if found else ())))
     except Exception as error:  # whoever's fault it is, the other cells are done
-        said, file, trials = _said(error), task.failed, []
+        said, file, trials, front = _said(error), task.failed, [], []
         progress.note(f"{task.title} failed: {said}")
         found = Cell.failed(
             model=cell.model,
@@ -228,6 +231,7 @@ def _do(task: _Task, model: _Model, progress: Progress) -> None:
             "cell": asdict(found) if found else None,
             "measures": [asdict(measure) for measure in measures],
             "trials": [asdict(trial) for trial in trials],
+            "front": [asdict(row) for row in front],
             "recipe": cell.recipe.model_dump(mode="json"),
             "provenance": {**task.provenance.record, "fingerprint": model.fingerprint},
             "input_files": task.provenance.files,
@@ -272,21 +276,27 @@ def _finish(study: StudyRecipe, tasks: list[_Task], out: Path, progress: Progres
 
     progress.stage("Writing tables and report")
     cells, dense, measures, trials = list[Cell](), list[Cell](), dict[Measure, None](), list[Trial]()
+    fronts: list[Front] = []
     provenance: dict[str, Any] = {}
     for task, found in zip(tasks, _found(tasks), strict=True):
         if found["cell"]:  # of a dense model only where it failed; named after a cell, it is none
             (dense if task.dense else cells).append(Cell(**_tupled(found["cell"])))
         measures |= dict.fromkeys(Measure(**measure) for measure in found["measures"])
         trials += [Trial(**_tupled(trial)) for trial in found["trials"]]
+        fronts += [Front(**_tupled(row)) for row in found.get("front", ())]
         if not provenance.get(task.cell.model, {}).get("fingerprint"):
             provenance[task.cell.model] = found["provenance"]
     kinds: list[tuple[Any, Any]] = [(Cell, cells), (Measure, list(measures)), (Trial, trials)]
+    kinds += [(Front, fronts)] if fronts else []
     for kind, rows in kinds:
         write_csv(out / f"{kind.FILE}.csv", rows, kind)
         write_parquet(out / f"{kind.FILE}.parquet", rows, kind)
+    if not fronts:  # of a study that has none: nor of what it was before its file was changed
+        for ending in ("csv", "parquet"):
+            (out / f"{Front.FILE}.{ending}").unlink(missing_ok=True)
     described = study.model_dump(mode="json")
     write_json(out / "study.json", {**described, "provenance": provenance})
-    page = report.write(out, described, cells, list(measures), trials)
+    page = report.write(out, described, cells, list(measures), trials, fronts)
     failed = [cell for cell in cells if cell.status == "failed"]
     if len(failed) == len(cells):
         raise UsageError(f"no cell succeeded; the first: {failed[0].error}" if failed else "the study has no cell")

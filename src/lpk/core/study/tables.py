@@ -1,7 +1,7 @@
-"""The three tidy tables of a study, and how they are read and written.
+"""The tidy tables of a study, and how they are read and written.
 
 One row is one value: a ``Cell`` is one search, a ``Measure`` one quality of the mask it found, a ``Trial`` one mask that
-it tried. CSV for people and every tool, Parquet for the large one. The same rows give the same CSV bytes. What each column
+it tried, a ``Front`` one part of the objective of a mask that no other one beats. CSV for people and every tool, Parquet for the large one. The same rows give the same CSV bytes. What each column
 holds stands beside it below; of a study done twice on one machine ``seconds`` alone differ.
 """
 
@@ -27,7 +27,7 @@ KINDS = ("calibration", "perplexity", "accuracy", "accuracy-normalised")
 
 @dataclass(frozen=True)
 class Row:
-    """What the rows of all three tables have in common."""
+    """What the rows of all tables have in common."""
 
     #: The table's file, without ending.
     FILE: ClassVar[str]
@@ -168,6 +168,28 @@ class Trial(Row):
     loss: float
     #: Whether a race ended here for this mask, before all sequences.
     stopped: bool
+
+
+@dataclass(frozen=True)
+class Front(Row):
+    """The loss under one part of the objective of a mask that no other one that the search tried beats in every part.
+
+    Of a search for an objective that is made of several; a mask has a row for each. Long, for two objectives may be made
+    of other parts. From the best first part on.
+    """
+
+    FILE: ClassVar[str] = "fronts"
+
+    model: str
+    objective: str
+    searcher: str
+    budget: int
+    seed: int
+    removed: tuple[int, ...]
+    #: The objective that the cell's is made of.
+    part: str
+    #: On the calibration draw, as the search measured it and without the part's weight.
+    loss: float
 
 
 def write_csv(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:

@@ -15,17 +15,23 @@ from lpk.core.study import figures, plots
 from lpk.core.study.report.numbers import rounded
 from lpk.core.study.report.page import render
 from lpk.core.study.statistics import analyse, outcomes
-from lpk.core.study.tables import Cell, Measure, Trial
+from lpk.core.study.tables import Cell, Front, Measure, Trial
 
 
 def write(
-    folder: Path, study: dict[str, Any], cells: Sequence[Cell], measures: Sequence[Measure], trials: Sequence[Trial]
+    folder: Path,
+    study: dict[str, Any],
+    cells: Sequence[Cell],
+    measures: Sequence[Measure],
+    trials: Sequence[Trial],
+    fronts: Sequence[Front] = (),
 ) -> Path:
     """Write ``statistics.json``, ``figures/`` and ``report.html`` into a folder.
 
     Args:
         study: ``title``; ``protect``, the layers that no search may remove (counted from the end where negative); all
             else is shown as it is.
+        fronts: where a study has none, nothing is said of them.
 
     Returns:
         The report's path.
@@ -34,7 +40,7 @@ def write(
         EnvironmentMissing: the extra ``study`` is not installed.
         UsageError: the tables do not fit together, or the folder cannot be written.
     """
-    found = rounded(analyse(cells, measures, trials, tuple(study.get("protect", (0, -1)))))
+    found = rounded(analyse(cells, measures, trials, tuple(study.get("protect", (0, -1))), fronts))
     every = outcomes(cells, measures)
     searchers = list(dict.fromkeys(cell.searcher for cell in cells))
     drawn = rounded(figures.describe(found, every, searchers))

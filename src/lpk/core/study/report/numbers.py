@@ -25,6 +25,11 @@ def short(value: float | None) -> str:
     return number(value, 2)
 
 
+def loss(value: float | None) -> str:
+    """Four digits: losses of good masks lie close together."""
+    return number(value, 4)
+
+
 def percent(share: float | None) -> str:
     """A share in percent; below 10% with a decimal."""
     if share is None:

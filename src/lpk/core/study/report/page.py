@@ -10,7 +10,7 @@ from lpk import __version__
 from lpk.core.pruning.mask import ranges
 from lpk.core.study import figures
 from lpk.core.study.report.charts import MARKERS, Axis
-from lpk.core.study.report.numbers import number, p_text, percent
+from lpk.core.study.report.numbers import loss, number, p_text, percent
 from lpk.core.study.report.tables import tables
 from lpk.core.study.report.words import no_difference, summary
 from lpk.core.study.statistics import Found, Outcome
@@ -53,9 +53,10 @@ def render(
 
 def _template() -> Any:
     pages = environment("lpk.core.study.report", "lpk[study]")
-    pages.filters.update(number=number, p=p_text, percent=percent, ranges=ranges)
+    pages.filters.update(loss=loss, number=number, p=p_text, percent=percent, ranges=ranges)
     pages.globals.update(
         axis=Axis.over,
+        far_off=figures.far_off,
         no_difference=no_difference,
         overlap_bars=figures.overlap_bars,
         variance_notes=figures.variance_notes,

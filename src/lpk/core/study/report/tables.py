@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from lpk.core.pruning.mask import ranges
-from lpk.core.study.report.numbers import UNKNOWN, interval, number, p_text, percent, short
+from lpk.core.study.report.numbers import UNKNOWN, interval, loss, number, p_text, percent, short
 from lpk.core.study.statistics import BASELINE, Found, Outcome
 from lpk.core.study.statistics.outcomes import NAMES, by, key
 from lpk.core.study.tables import DENSE, Measure
@@ -32,6 +32,7 @@ def tables(found: Found, measures: Sequence[Measure], every: Sequence[Outcome]) 
         _cost(found),
         _correlation("Does cost buy loss?", found["cost"], _number("n", "searchers", str)),
         _baseline(found),
+        _fronts(found),
     ]
     return [table for table in whole if table["rows"]]
 
@@ -58,7 +59,7 @@ def _cells(found: Found, every: Sequence[Outcome]) -> Table:
         _text("searcher"),
         _number("seed", "draw", str),
         _text("removed", "layers removed"),
-        _number("loss", "calibration loss", _loss),
+        _number("loss", "calibration loss", loss),
         _number("regret"),
         _number("perplexity"),
         _number("accuracy", "accuracy (%)"),
@@ -192,7 +193,7 @@ def _cost(found: Found) -> Table:
         _number("naive_layer_forwards", "by whole forwards", _whole),
         _number("masks", show=_whole),
         _number("seconds"),
-        _number("calibration_loss", "calibration loss", _loss),
+        _number("calibration_loss", "calibration loss", loss),
         _number("perplexity"),
         _number("accuracy", "accuracy (%)"),
         ("front", lambda row: "yes" if row["front"] else "", None),
@@ -211,6 +212,34 @@ def _baseline(found: Found) -> Table:
         _number("lost", "lost over budgets", str),
         *_TEST,
         _SMALLEST,
+    )
+
+
+def _fronts(found: Found) -> Table:
+    """Each mask once, whichever searches have it on their fronts; a dash for what is no part of its objective."""
+    known = found.get("fronts", [])
+    rows = [
+        row
+        | {f"under {part}": value for part, value in zip(row["parts"], mask["losses"], strict=True)}
+        | {
+            "layers": ranges(mask["removed"]),
+            "found": ", ".join(one["searcher"] for one in mask["searchers"]),
+            "answer": ", ".join(one["searcher"] for one in mask["searchers"] if one["answer"]),
+            "left": "yes" if mask["left"] else "",
+        }
+        for row in known
+        for mask in row["masks"]
+    ]
+    return _table(
+        "Pareto fronts",
+        rows,
+        *_SETTING,
+        _number("seed", "draw", str),
+        _text("layers", "layers removed"),
+        *(_measured(f"under {part}", loss) for part in dict.fromkeys(part for row in known for part in row["parts"])),
+        _text("left", "front of all"),
+        _text("found", "front of"),
+        _text("answer", "answer of"),
     )
 
 
@@ -241,9 +270,9 @@ def _asked(measure: Measure) -> str:
     return f"{measure.measure}, {measure.kind}"
 
 
-def _measured(name: str) -> Column:
+def _measured(name: str, show: Callable[[Any], str] = number) -> Column:
     """A dash where it was not measured."""
-    return name, lambda row: row.get(name), number
+    return name, lambda row: row.get(name), show
 
 
 def _variance(over: str, kind: str) -> Column:
@@ -257,10 +286,6 @@ def _changed(name: str) -> Column:
 
 def _whole(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _loss(value: float) -> str:
-    return number(value, 4)
 
 
 _SETTING = (_text("model"), _number("budget", "removed", str), _text("objective"))

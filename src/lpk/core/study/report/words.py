@@ -7,11 +7,13 @@ failed), that is the answer, with the reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from statistics import median
 
+from lpk.core.pruning.mask import ranges
 from lpk.core.study.inference import ALPHA
-from lpk.core.study.report.numbers import interval, p_text, percent, short
+from lpk.core.study.report.numbers import interval, loss, p_text, percent, short
 from lpk.core.study.statistics import BASELINE, Found, Outcome
 from lpk.core.study.statistics.outcomes import by
 from lpk.core.study.statistics.variance import FACTORS
@@ -21,7 +23,8 @@ NOTHING = "nothing to compare"
 
 def summary(found: Found, every: Sequence[Outcome]) -> list[Found]:
     """A question, its answer, how sure that is, and what it rests on line by line; nothing where no cell is finished."""
-    answers = (_say_masks, _say_variance, _say_ranks, _say_spread, _say_cost, _say_baseline)
+    answers = [_say_masks, _say_variance, _say_ranks, _say_spread, _say_cost, _say_baseline]
+    answers += [_say_fronts] if "fronts" in found else []
     return [answer(found, every) for answer in answers if every]
 
 
@@ -207,6 +210,63 @@ def _say_baseline(found: Found, every: Sequence[Outcome]) -> Found:
     return _answer(question, lead, lines, rows)
 
 
+def _say_fronts(found: Found, every: Sequence[Outcome]) -> Found:
+    question = "What does one part of an objective cost in another?"
+    rows = found["fronts"]
+    apart = sum(row["trade_off"] for row in rows)
+    lead = (
+        f"In {apart} of {len(rows)} groups of model, budget, objective and draw the best mask under one part is not the "
+        "best under another. This is known of the masks that searches tried, not of all there are."
+    )
+    settings = by(rows, itemgetter("model", "budget", "objective"))
+    lines = [
+        f"{model}, {budget} removed for {objective}: {_trade_off(own)}"
+        for (model, budget, objective), own in settings.items()
+    ]
+    return _answer(question, lead, lines, [])
+
+
+def _trade_off(own: Sequence[Found]) -> str:
+    """The fronts of a setting's draws: how many masks none beats, the ends, and whose they are."""
+    split = [row for row in own if row["trade_off"]]
+    said = []
+    if split:
+        said = [f"{_span([row['left'] for row in split], str)} of the masks tried are beaten by none", *_ends(split)]
+        said.append(_finders(split))
+    if len(split) < len(own):
+        draws = f" in {len(own) - len(split)} of {len(own)} draws" if len(own) > 1 else ""
+        said.append(f"{'One' if split else 'one'} mask is the best under every part{draws}: no trade-off")
+    return f"{'. '.join(said)}."
+
+
+def _ends(rows: Sequence[Found]) -> Iterator[str]:
+    """What the best mask under each part has under the others; of two parts also what goes up when the other goes down."""
+    parts = rows[0]["parts"]
+
+    def losses(end: int, part: int) -> list[float]:
+        return [row["ends"][end]["losses"][part] for row in rows]
+
+    for end, name in enumerate(parts):
+        others = [f"{_span(losses(end, part), loss)} under {other}" for part, other in enumerate(parts) if part != end]
+        layers = f" (without layers {ranges(rows[0]['ends'][end]['removed'])})" if len(rows) == 1 else ""
+        yield f"Best under {name}: {_span(losses(end, end), loss)}, there {' and '.join(others)}{layers}"
+    if len(parts) == 2:
+        falls = [one - other for one, other in zip(losses(0, 1), losses(1, 1), strict=True)]
+        rises = [other - one for one, other in zip(losses(0, 0), losses(1, 0), strict=True)]
+        less, more = (
+            f"the loss under {parts[1]} falls by {_span(falls)}",
+            f"that under {parts[0]} rises by {_span(rises)}",
+        )
+        yield f"From the first to the second {less}, {more}"
+
+
+def _finders(rows: Sequence[Found]) -> str:
+    """Which searches have how many of the masks that none beats on their fronts."""
+    left = [mask for row in rows for mask in row["masks"] if mask["left"]]
+    tried = Counter(one["searcher"] for mask in left for one in mask["searchers"])
+    return f"Of these {len(left)} masks {', '.join(f'{name} tried {count}' for name, count in tried.most_common())}"
+
+
 def _answer(question: str, lead: str, lines: Sequence[str], tests: Sequence[Found]) -> Found:
     tested = [test for test in tests if test["p"] is not None]
     verdict = f"{_count(tested)} tests significant" if tested else "described, not tested"
@@ -253,8 +313,8 @@ def _between(ends: Sequence[float] | None, show: Callable[[float], str] = short)
     return f" {interval(ends, show)}" if ends else ""
 
 
-def _span(values: Sequence[float]) -> str:
-    ends = dict.fromkeys((short(min(values)), short(max(values))))
+def _span(values: Sequence[float], show: Callable[[float], str] = short) -> str:
+    ends = dict.fromkeys((show(min(values)), show(max(values))))
     return " to ".join(ends)
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lpk.core.study import inference
+from lpk.core.study.statistics.fronts import fronts
 from lpk.core.study.statistics.masks import overlap
 from lpk.core.study.statistics.outcomes import Found, Outcome, outcomes
 from lpk.core.study.statistics.quality import rank_agreement, spread
 from lpk.core.study.statistics.searches import BASELINE, against_baseline, cost, regret
 from lpk.core.study.statistics.variance import decomposition
-from lpk.core.study.tables import Cell, Measure, Trial
+from lpk.core.study.tables import Cell, Front, Measure, Trial
 
 __all__ = [
     "BASELINE",
@@ -27,6 +28,7 @@ __all__ = [
     "analyse",
     "cost",
     "decomposition",
+    "fronts",
     "outcomes",
     "overlap",
     "rank_agreement",
@@ -36,9 +38,13 @@ __all__ = [
 
 
 def analyse(
-    cells: Sequence[Cell], measures: Sequence[Measure], trials: Sequence[Trial], protected: Sequence[int] = (0, -1)
+    cells: Sequence[Cell],
+    measures: Sequence[Measure],
+    trials: Sequence[Trial],
+    protected: Sequence[int] = (0, -1),
+    undominated: Sequence[Front] = (),
 ) -> Found:
-    """All of it, as one value for ``statistics.json``."""
+    """All of it, as one value for ``statistics.json``; of fronts only where there are some."""
     every = outcomes(cells, measures)
 
     def candidates(cell: Cell) -> int:
@@ -54,4 +60,5 @@ def analyse(
         "decomposition": decomposition(every),
         "regret": regret(every, trials),
         "against_baseline": against_baseline(every),
+        **({"fronts": fronts(every, undominated)} if undominated else {}),
     }

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from lpk.core.errors import UsageError
-from lpk.core.study.tables import DENSE, Cell, Measure, Trial
+from lpk.core.study.tables import DENSE, Cell, Front, Measure, Trial
 
 Found = dict[str, Any]
 #: What names a cell: model, objective, searcher, budget, seed.
@@ -122,12 +122,12 @@ def setting(cell: Cell) -> tuple[str, int, str]:
     return cell.model, cell.budget, cell.objective
 
 
-def draw(row: Cell | Trial) -> tuple[str, str, int, int]:
+def draw(row: Cell | Trial | Front) -> tuple[str, str, int, int]:
     """What losses can be compared within."""
     return row.model, row.objective, row.budget, row.seed
 
 
-def key(row: Cell | Measure | Trial) -> Key:
+def key(row: Cell | Measure | Trial | Front) -> Key:
     """What names a cell."""
     return row.model, row.objective, row.searcher, row.budget, row.seed
 
