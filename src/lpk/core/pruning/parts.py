@@ -40,6 +40,11 @@ class Parts:
     distributions: tuple[str, ...]
     made_of: tuple[tuple[dict[str, Any], Objective[Any]], ...] = ()
 
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """What the objective calls those that it is made of, in the order of a loss's parts."""
+        return tuple(self.objective.made_of)
+
     @classmethod
     def of(cls, recipe: Recipe, registry: Registry) -> Parts:
         """Find and make every plugin that the recipe names; a scorer that the searcher ignores is left out.

@@ -417,7 +417,7 @@ class _Run:
             return
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["removed", "loss", *self.parts.objective.made_of])
+        writer.writerow(["removed", "loss", *self.parts.part_names])
         for trial in found:
             removed = " ".join(map(str, trial.mask.removed))
             writer.writerow([removed, *map(repr, map(float, (trial.loss, *trial.loss.parts)))])

@@ -130,7 +130,7 @@ class Workbench:
             naive_layer_forwards=round(rows * cost.naive_layer_forwards) + passed,
             seconds=round(time.perf_counter() - begin, 2),
         )
-        return found, list(_trials(found, outcome)), list(_front(found, outcome, list(parts.objective.made_of)))
+        return found, list(_trials(found, outcome)), list(_front(found, outcome, parts.part_names))
 
     def _outcome(self, cell: CellRecipe, parts: Parts, items: Items, workspace: Path) -> tuple[Outcome, Tally, int]:
         """What the search tried and found, what that cost, and the layer-forwards of the scorer's other looks."""

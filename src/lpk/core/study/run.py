@@ -125,7 +125,7 @@ def _tasks(study: StudyRecipe, cells: list[CellRecipe], registry: Registry, fold
         for cell, dense in [*((seeds[seed], True) for seed in sorted(seeds)), *((cell, False) for cell in of_model)]:
             key = cell.key({"asked": asked, **provenance.depends(cell, registry)})
             name = f"{cell.model}-{DENSE}-{cell.seed}-{key[-10:]}" if dense else key
-            fronted = not dense and len(cell.parts(registry).made_of) > 1
+            fronted = not dense and len(cell.parts(registry).part_names) > 1
             tasks.append(_Task(cell, dense, folder / f"{name}.json".replace("/", "_"), provenance, fronted))
     return tasks
 

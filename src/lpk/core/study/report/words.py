@@ -231,8 +231,9 @@ def _trade_off(own: Sequence[Found]) -> str:
     split = [row for row in own if row["trade_off"]]
     said = []
     if split:
-        said = [f"{_span([row['left'] for row in split], str)} of the masks tried are beaten by none", *_ends(split)]
-        said.append(_finders(split))
+        each = f" on each of {len(split)} draws" if len(split) > 1 else ""
+        counts = _span([row["left"] for row in split], str)
+        said = [f"{counts} of the masks tried{each} are beaten by none", *_ends(split), _finders(split)]
     if len(split) < len(own):
         draws = f" in {len(own) - len(split)} of {len(own)} draws" if len(own) > 1 else ""
         said.append(f"{'One' if split else 'one'} mask is the best under every part{draws}: no trade-off")
