@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from lpk.core.pruning.memo import Memo
 from lpk.testing import tiny_model
 
 Lpk = Callable[..., subprocess.CompletedProcess[str]]
+#: All that the tokenizer of :func:`worded` knows.
+WORDS = [f"w{number}" for number in range(90)]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,6 +73,34 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama as a checkpoint folder, without a tokenizer."""
     folder = tmp_path_factory.mktemp("models") / "tiny-llama"
     tiny_model("llama", layers=8).save_pretrained(folder)
+    return folder
+
+
+def worded(folder: Path) -> Path:
+    """Give a folder a tiny model with a tokenizer of 90 words, ``tiny``, a ``text.txt`` and ``questions.jsonl``."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    tiny_model("llama", layers=8).save_pretrained(folder / "tiny")
+    vocabulary = {word: number for number, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", ":", *WORDS])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()  # type: ignore[assignment]
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>").save_pretrained(
+        folder / "tiny"
+    )
+    draw = random.Random(0)
+    (folder / "text.txt").write_text(" ".join(draw.choices(WORDS, k=1200)))
+    questions = [
+        {
+            "query": " ".join(draw.choices(WORDS, k=5)),
+            "choices": [" ".join(draw.choices(WORDS, k=k)) for k in (1, 3)],
+            "gold": n % 2,
+        }
+        for n in range(24)
+    ]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
     return folder
 
 

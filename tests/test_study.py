@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Lpk, refused
+from conftest import WORDS, Lpk, refused, worded
 from fake_plugins import distribution
 from jsonschema import Draft202012Validator
 from test_resume import kill_when, rows
@@ -31,9 +31,6 @@ from lpk.core.study.provenance import Provenance
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 from lpk.core.study.run import execute
 from lpk.core.study.tables import Cell, Front, Measure, Trial, read_csv
-from lpk.testing import tiny_model
-
-WORDS = [f"w{number}" for number in range(90)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,31 +45,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model that has a tokenizer of 90 words, a text and questions."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-    from transformers import PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("study")
-    tiny_model("llama", layers=8).save_pretrained(folder / "tiny")
-    vocabulary = {word: number for number, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", ":", *WORDS])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = Whitespace()  # type: ignore[assignment]
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>").save_pretrained(
-        folder / "tiny"
-    )
-    draw = random.Random(0)
-    (folder / "text.txt").write_text(" ".join(draw.choices(WORDS, k=1200)))
-    questions = [
-        {
-            "query": " ".join(draw.choices(WORDS, k=5)),
-            "choices": [" ".join(draw.choices(WORDS, k=k)) for k in (1, 3)],
-            "gold": n % 2,
-        }
-        for n in range(24)
-    ]
-    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
-    return folder
+    return worded(tmp_path_factory.mktemp("study"))
 
 
 def study(folder: Path, name: str = "study", **changes: Any) -> Path:

@@ -77,7 +77,10 @@ def _row(label: str, dense: float, pruned: float, form: str) -> str:
 
 
 def _data(part: dict[str, Any]) -> str:
-    return f"{part['sequences']} sequences ({part['tokens']:,} tokens) of {part['source']}"
+    groups = part.get("groups", [part])
+    return " and ".join(
+        f"{each['sequences']} sequences ({each['tokens']:,} tokens) of {each['source']}" for each in groups
+    )
 
 
 def plan_text(plan: dict[str, Any]) -> str:
@@ -91,9 +94,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         options = ", ".join(f"{key}={value}" for key, value in plugin["options"].items())
         lines.append(f"  {kind:10} {plugin['name']}{f' ({options})' if options else ''}")
     data = plan["calibration"]
-    lines.append(
-        f"  data       {data['sequences']} sequences, {data['tokens']:,} tokens, of {plan['recipe']['calibration']['source']}"
-    )
+    lines.append(f"  data       {data['sequences']} sequences, {data['tokens']:,} tokens, of {data['source']}")
     lines.append(f"  masks      about {plan['masks']:,}")
     lines.append("  cost, in layer-forwards (one layer on one sequence):")
     lines += [f"    {count:>12,}  {name}" for name, count in forwards.items() if name != naive]

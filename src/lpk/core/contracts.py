@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,8 @@ from lpk.core.pruning.mask import LayerMask
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lpk.core.pruning.recipe import CalibrationRecipe
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ class Calibration(Protocol):
     """The calibration items, as a scorer sees them."""
 
     def batches(self) -> Iterator[Batch]:
-        """The sequences, in an order that never changes."""
+        """The sequences, in an order that never changes; of an objective on several data, those of all."""
         ...
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
@@ -307,6 +309,13 @@ class Objective(Plugin[OptionsT]):
     items: Literal["sequences", "answers", "questions"] = "sequences"
     #: The names of other objectives that it is made of, and their options; :meth:`bind` gives them to it.
     made_of: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    #: The calibration data that some of these name for themselves; the others are measured on the run's. An objective that
+    #: has any is a sum: the losses of :meth:`only` the parts on each data, added up.
+    calibrations: Mapping[str, CalibrationRecipe] = MappingProxyType({})
+
+    def only(self, parts: Collection[str]) -> Mapping[str, Any]:
+        """The options of the same objective with these parts alone and no data named, where :attr:`calibrations` has any."""
+        raise NotImplementedError(f"objective {self.name} names calibration data, but cannot be taken apart")
 
     def bind(self, parts: Sequence[Objective[Any]]) -> None:
         """Take the objectives that :attr:`made_of` names, before anything else is asked."""
@@ -449,11 +458,14 @@ class Loss(float):
         items: the loss on each of those sequences, in their order.
         weights: what each of them counts for.
         parts: where the objective is made of others, the loss under each of them.
+        terms: where it is a sum over several calibration data, the loss on each. Then ``items`` are scaled and weighed so
+            that their mean is the sum.
     """
 
     items: tuple[float, ...]
     weights: tuple[float, ...]
     parts: tuple[float, ...] = ()
+    terms: tuple[Loss, ...] = ()
 
     @classmethod
     def mean(cls, items: Iterable[float], weights: Iterable[float], parts: Iterable[float] = ()) -> Loss:

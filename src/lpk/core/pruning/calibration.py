@@ -140,7 +140,7 @@ class Corpus:
         if len(pool) < count:
             raise UsageError(
                 f"{self.role} {self.source}: {count} sequences wanted, {len(pool)} there are ({length} tokens each, the last "
-                f"quarter held out); give a longer file, or --sequences {len(pool)}"
+                f"quarter held out); give a longer file, or ask for {len(pool)} sequences"
             )
         chosen = sorted(random.Random(seed).sample(range(len(pool)), count))
         return self._items([pool[index] for index in chosen], kind)
@@ -189,7 +189,7 @@ class Corpus:
 
         if tokenizer is None:
             raise UsageError(
-                f"{self.role} {self.source}: text needs a tokenizer, and the model has none; give token ids: --{self.role} ids.npy"
+                f"{self.role} {self.source}: text needs a tokenizer, and the model has none; give token ids, such as ids.npy"
             )
         # A model trained to see a first token (Gemma's <bos>) must see it in every window, not only in the first.
         prefix = [i for i in tokenizer("").input_ids if i == tokenizer.bos_token_id]

@@ -187,7 +187,17 @@ class Evaluator:
     @cached_property
     def _room(self) -> int:
         """The budget, but for what is kept of the dense model."""
-        return self.memory - (self._kept_bytes(range(len(self.sequences))) if self.needs_dense else 0)
+        return self.memory - self.kept_bytes
+
+    @cached_property
+    def kept_bytes(self) -> int:
+        """What is kept of the dense model once all items have been measured."""
+        return self._kept_bytes(range(len(self.sequences))) if self.needs_dense else 0
+
+    @property
+    def weights(self) -> list[float]:
+        """What each item counts for."""
+        return self._weights[self.context]
 
     def _calls(self, items: list[int]) -> tuple[int, list[int]]:
         """Bytes that layers are called with beside the states of these items: for all of a shape, and for each prompt."""

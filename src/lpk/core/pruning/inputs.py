@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from lpk.core.pruning.recipe import Recipe
 
 if TYPE_CHECKING:
     from lpk.core.pruning.calibration import Corpus
+    from lpk.core.pruning.parts import Term
 
 
 def located(recipe: Recipe) -> ModelSpec:
@@ -41,18 +42,27 @@ def located(recipe: Recipe) -> ModelSpec:
     return replace(spec, device=device)
 
 
-def corpora_of(recipe: Recipe) -> tuple[Corpus, Corpus]:
-    """What to calibrate on, and what held-out sequences come from: by default the same text; beside ids or questions the shipped one."""
+def corpora_of(recipe: Recipe, terms: Sequence[Term]) -> tuple[tuple[Corpus, ...], Corpus]:
+    """What each term is calibrated on, and what held-out sequences come from: one of these, if it is the same file.
+
+    By default that is the first text that is calibrated on; beside ids and questions alone the shipped one.
+
+    Raises:
+        UsageError: a file cannot be read, does not hold what its term is measured on, or is ids that all are calibrated on.
+    """
     from lpk.core.pruning.calibration import EMBEDDED, Corpus
 
-    asked, after, field = recipe.calibration.source, recipe.held_out.source, recipe.calibration.field
-    given = Corpus.read(asked, field)
-    if after and not same_file(asked, after):
-        return given, Corpus.read(after, field, "held-out")
-    if given.ids and after:
-        raise UsageError(f"held-out {after}: these ids are calibrated on, all of them; give others")
-    # The same text twice is one text, of which the last quarter is held out.
-    return given, Corpus.read(EMBEDDED, role="held-out") if given.ids or given.prompted else given
+    given = tuple(Corpus.read(term.calibration.source, term.calibration.field, term.role) for term in terms)
+    for term, corpus in zip(terms, given, strict=True):
+        term.check(corpus)
+    texts = [corpus.source for corpus in given if not (corpus.ids or corpus.prompted)]
+    after = recipe.held_out.source or next(iter(texts), EMBEDDED)
+    for corpus in given:
+        if same_file(corpus.source, after):
+            if corpus.ids:
+                raise UsageError(f"held-out {after}: these ids are calibrated on, all of them; give others")
+            return given, corpus  # the same text twice is one text, of which the last quarter is held out
+    return given, Corpus.read(after, recipe.calibration.field, "held-out")
 
 
 def same_file(one: str, other: str) -> bool:
@@ -61,9 +71,9 @@ def same_file(one: str, other: str) -> bool:
     return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
 
 
-def input_files(recipe: Recipe) -> dict[str, list[int]]:
+def input_files(recipe: Recipe, terms: Sequence[Term]) -> dict[str, list[int]]:
     """The state of the local files that a run reads."""
-    given = [recipe.model, recipe.calibration.source, recipe.held_out.source]
+    given = [recipe.model, *(term.calibration.source for term in terms), recipe.held_out.source]
     return file_states(name for name in given if name)
 
 
@@ -83,12 +93,12 @@ def revision(spec: ModelSpec) -> str:
     return Path(cached_file(spec.name, "config.json")).parent.name  # in the hub's cache a folder is a commit
 
 
-def check_unchanged(out: Path, recorded: dict[str, list[int]], recipe: Recipe) -> None:
+def check_unchanged(out: Path, recorded: dict[str, list[int]], recipe: Recipe, terms: Sequence[Term]) -> None:
     """What is not here any more is not asked for: a run's folder may travel alone.
 
     Raises:
         UsageError: a file is another one than was recorded.
     """
-    for name, state in input_files(recipe).items():
+    for name, state in input_files(recipe, terms).items():
         if recorded.get(name, state) != state:
             raise UsageError(f"{out}: {name} has changed since this run; give another --out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -193,6 +193,65 @@ class Questions(Items):
         asked = self.choices[item]
         about = repr((asked.begins, asked.sizes, asked.gold)).encode()
         return b" or ".join(row.astype("<i4").tobytes() for row in asked.ids) + about
+
+
+@dataclass(frozen=True)
+class Joined(Items):
+    """The items of several calibration data by turns: among the first so many, each has its share."""
+
+    source: str
+    groups: tuple[Items, ...]
+    device: str = "cpu"
+    role: str = "calibration"
+
+    @classmethod
+    def of(cls, groups: Iterable[Items]) -> Joined:
+        """Join them; of one, the items are that one's."""
+        groups = tuple(groups)
+        sources = dict.fromkeys(group.source for group in groups)
+        return cls(" and ".join(sources), groups, groups[0].device, groups[0].role)
+
+    @cached_property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """Of each item, which group it is of and which of that group's items it is; the first items are one of each."""
+        every = [(item / len(group), at, item) for at, group in enumerate(self.groups) for item in range(len(group))]
+        return tuple((at, item) for _, at, item in sorted(every))
+
+    def counts(self, items: int | None = None) -> list[int]:
+        """How many of the first so many items, by default of all, are of each group; of each there is one at least."""
+        first = self.places if items is None else self.places[: max(items, len(self.groups))]
+        return [sum(group == at for group, _ in first) for at in range(len(self.groups))]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.groups))
+
+    def rows(self, item: int) -> tuple[Ids, ...]:
+        """See :meth:`Items.rows`."""
+        group, own = self.places[item]
+        return self.groups[group].rows(own)
+
+    def batch(self, item: int) -> Batch:
+        """See :meth:`Items.batch`."""
+        group, own = self.places[item]
+        return self.groups[group].batch(own)
+
+    def on(self, device: str) -> Self:
+        """See :meth:`Items.on`."""
+        return replace(self, groups=tuple(group.on(device) for group in self.groups), device=device)
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Items.describe`; of several groups each is described, too."""
+        groups = {"groups": [group.describe() for group in self.groups]} if len(self.groups) > 1 else {}
+        return {**super().describe(), **groups}
+
+    def check(self, config: PreTrainedConfig) -> None:
+        """See :meth:`Items.check`."""
+        for group in self.groups:
+            group.check(config)
+
+    def _key(self, item: int) -> bytes:
+        group, own = self.places[item]
+        return self.groups[group]._key(own)
 
 
 def _padded(rows: Sequence[Ids], begins: Sequence[int], device: str, question: Question | None = None) -> Batch:

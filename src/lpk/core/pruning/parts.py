@@ -6,17 +6,69 @@ import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpk.core.contracts import Executor, Objective, Scorer, Searcher
 from lpk.core.errors import UsageError
+from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.head import fused_cross_entropy
 from lpk.core.pruning.precision import EXACT, machine_of
-from lpk.core.pruning.recipe import Choice, Recipe
+from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Recipe
 from lpk.core.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from lpk.core.pruning.items import Items
 
 #: The objective that held-out perplexity is reported by.
 REPORTED = Choice(name="lpk/perplexity")
+
+
+#: Objectives that another is made of, each with what a record says of it.
+MadeOf = tuple[tuple[dict[str, Any], Objective[Any]], ...]
+
+
+class DrawSize(NamedTuple):
+    """Of a draw, or of several together: how many items, sequences and tokens."""
+
+    items: int
+    sequences: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Term:
+    """An objective, or as much of one as is measured on the same calibration data: a run's loss is the sum of its terms.
+
+    Attributes:
+        described: what a record says of the objective.
+        made_of: the objectives that it is made of.
+        places: where each of these stands among the parts of the whole.
+        calibration: the data.
+        role: what they are for, as messages say it.
+    """
+
+    objective: Objective[Any]
+    described: dict[str, Any]
+    made_of: MadeOf
+    places: tuple[int, ...]
+    calibration: CalibrationRecipe
+    role: str
+
+    def check(self, corpus: Corpus) -> None:
+        """Raise UsageError unless the data hold what the objective is measured on."""
+        corpus.check(self.objective.items)
+
+    def draw(self, corpus: Corpus, tokenizer: PreTrainedTokenizerBase | None, seed: int) -> Items:
+        """The items, see :meth:`Corpus.draw`."""
+        asked = self.calibration
+        return corpus.draw(tokenizer, asked.sequences, asked.length, seed, self.objective.items)
+
+    def size(self, corpus: Corpus) -> DrawSize:
+        """What a draw takes, told without a tokenizer."""
+        items, tokens = corpus.size(self.calibration.sequences, self.calibration.length)
+        return DrawSize(items, items * corpus.options(self.objective.items), tokens)
 
 
 @dataclass(frozen=True)
@@ -24,26 +76,31 @@ class Parts:
     """The plugins of a run.
 
     Attributes:
+        terms: the objective; several where parts of it are measured on data of their own.
         reported: the objective of the held-out measurement.
         described: what a record says of each: qualified name, version and every option's value, so that the run can be
             repeated when names clash or defaults change.
         distributions: the packages that they come from.
-        made_of: the objectives that the objective is made of, each with what a record says of it.
     """
 
-    objective: Objective[Any]
+    terms: tuple[Term, ...]
     reported: Objective[Any]
     scorer: Scorer[Any] | None
     searcher: Searcher[Any]
     executor: Executor[Any]
     described: dict[str, dict[str, Any]]
     distributions: tuple[str, ...]
-    made_of: tuple[tuple[dict[str, Any], Objective[Any]], ...] = ()
+
+    @property
+    def places(self) -> list[int]:
+        """Where each part of the first term stands among the parts of the objective, then of the second ..."""
+        return [place for term in self.terms for place in term.places]
 
     @property
     def part_names(self) -> tuple[str, ...]:
         """What the objective calls those that it is made of, in the order of a loss's parts."""
-        return tuple(self.objective.made_of)
+        names = [name for term in self.terms for name in term.objective.made_of]
+        return tuple(name for _, name in sorted(zip(self.places, names, strict=True)))
 
     @classmethod
     def of(cls, recipe: Recipe, registry: Registry) -> Parts:
@@ -58,25 +115,49 @@ class Parts:
             for role, choice in chosen.items()
         }
         made: dict[str, Any] = {role: entry.create(chosen[role].options) for role, entry in entries.items()}
-        made_of = bound(made["objective"], registry)
+        terms = terms_of(recipe.objective, recipe.calibration, registry)
         uses = made["searcher"].scores
         if uses == "required" and "scorer" not in made:
             raise UsageError(f"searcher {recipe.searcher.name!r} needs a scorer")
         if uses == "ignored" and "scorer" in made:
             del made["scorer"]
         return cls(
-            objective=made["objective"],
+            terms=terms,
             reported=made["reported"],
             scorer=made.get("scorer"),
             searcher=made["searcher"],
             executor=made["executor"],
             described={role: described(entries[role], plugin) for role, plugin in made.items()},
             distributions=tuple(sorted({entries[role].provider.distribution for role in made})),
-            made_of=made_of,
         )
 
 
-def bound(objective: Objective[Any], registry: Registry) -> tuple[tuple[dict[str, Any], Objective[Any]], ...]:
+def terms_of(choice: Choice, calibration: CalibrationRecipe, registry: Registry) -> tuple[Term, ...]:
+    """An objective as what it is on each calibration data: itself, unless parts of it name data of their own.
+
+    Raises:
+        LpkError: it, or one that it is made of, is unknown, or has a wrong option.
+    """
+    entry = registry.find("objective", choice.name)
+    whole: Any = entry.create(choice.options)
+    names = list(whole.made_of)
+
+    def term(objective: Any, asked: CalibrationRecipe, role: str) -> Term:
+        made_of, places = bound(objective, registry), tuple(map(names.index, objective.made_of))
+        return Term(objective, described(entry, objective), made_of, places, asked, role)
+
+    if not whole.calibrations:
+        return (term(whole, calibration, "calibration"),)
+    data: dict[CalibrationRecipe, list[str]] = {}
+    for name in names:
+        data.setdefault(whole.calibrations.get(name, calibration), []).append(name)
+    return tuple(
+        term(entry.create(whole.only(parts)), asked, f"calibration of {', '.join(parts)}")
+        for asked, parts in data.items()
+    )
+
+
+def bound(objective: Objective[Any], registry: Registry) -> MadeOf:
     """Give an objective those that it is made of; each with what a record says of it.
 
     Raises:

@@ -70,7 +70,7 @@ class HeldOutRecipe(_Source):
     """The sequences that perplexity is reported on."""
 
     source: str | None = Field(
-        None, description="a file as for calibration; by default the last quarter of the calibration text"
+        None, description="a file as for calibration; by default the last quarter of the (first) calibration text"
     )
     sequences: int = Field(16, ge=1, description="how many sequences of a text; ready ids are all used")
 

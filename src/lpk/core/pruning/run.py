@@ -22,10 +22,11 @@ from lpk.core.memory import available_memory, enough
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.inputs import check_unchanged, corpora_of, input_files, located
+from lpk.core.pruning.items import Joined, Measured, Together
 from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.models import ModelSpec
-from lpk.core.pruning.parts import Parts, context, inputs, kernels, resolved
+from lpk.core.pruning.parts import MadeOf, Parts, context, inputs, kernels, resolved
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.pruning.store import Store
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lpk.core.pruning.calibration import Corpus
     from lpk.core.pruning.evaluator import Evaluator
     from lpk.core.pruning.items import Items
+    from lpk.core.pruning.joint import JointEvaluator
     from lpk.core.pruning.search import Outcome, Trial
     from lpk.core.pruning.stack import LayerStack
 
@@ -78,11 +80,10 @@ def execute(
     parts = Parts.of(recipe, registry)
     with room(out), enough(), RunDirectory(out, recipe) as directory:
         if (finished := directory.finished) is not None:
-            check_unchanged(out, finished["cost"].get("input_files", {}), recipe)
+            check_unchanged(out, finished["cost"].get("input_files", {}), recipe, parts.terms)
             progress.stage(f"{out} is complete; this is what it recorded (another --out runs anew)")
             return finished
-        corpora = corpora_of(recipe)
-        corpora[0].check(parts.objective.items)
+        corpora = corpora_of(recipe, parts.terms)
         spec = located(recipe)
         # A run goes on as it began, on whatever machine: its losses must not be of two precisions.
         begun = (directory.before or {}).get("precision")
@@ -124,7 +125,7 @@ class _Run:
     memory: int
     stack: LayerStack = field(init=False)
     problem: Problem = field(init=False)
-    calibration: Items = field(init=False)
+    calibration: Joined = field(init=False)
     held_out: Items = field(init=False)
     memo: Memo = field(init=False)
     outcome: Outcome = field(init=False)
@@ -135,20 +136,19 @@ class _Run:
     peak_state_bytes: int = 0
     packed_bytes: int = 0
 
-    def load(self, given: Corpus, other: Corpus) -> None:
+    def load(self, given: Sequence[Corpus], other: Corpus) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
         if self.spec.name in CATALOG:
             CATALOG[self.spec.name].pull(self.progress)
         layers = self.spec.layer_count()
         self.problem = replace(self.recipe.problem(layers), workspace=self.out)
-        asked, after = self.recipe.calibration, self.recipe.held_out
+        length, after = self.recipe.calibration.length, self.recipe.held_out
         with self._stage("load", f"Loading {self.spec.name}"):
             self.tokenizer = self.spec.tokenizer()
-            calibration = given.draw(
-                self.tokenizer, asked.sequences, asked.length, self.recipe.seed, self.parts.objective.items
-            )
-            whole = other is not given
-            held_out = other.held_out(self.tokenizer, after.sequences, asked.length, whole=whole)
+            drawn = zip(self.parts.terms, given, strict=True)
+            calibration = Joined.of(term.draw(corpus, self.tokenizer, self.recipe.seed) for term, corpus in drawn)
+            whole = all(other is not corpus for corpus in given)
+            held_out = other.held_out(self.tokenizer, after.sequences, length, whole=whole)
             self.stored = self.spec.stored_dtype()
             self.stack = self._stack(self.precision.head)
         if self.stack.layers != layers:
@@ -241,7 +241,8 @@ class _Run:
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         executor.found = found.get(self.spec.dtype, {})
         with self._stage("layout", "Finding out how items go through the layers"):
-            layouts(self.stack, self.calibration, executor)
+            for group in self.calibration.groups:
+                layouts(self.stack, group, executor)
         self.executor = {**self.parts.described["executor"], "found": dict(executor.found)}
         if executor.found:
             write_json(path, {**found, self.spec.dtype: executor.found})
@@ -271,9 +272,7 @@ class _Run:
 
     def _scored(self) -> Calibration:
         """The calibration items as a scorer gets them: of a streamed model, as many together as memory has room for."""
-        from lpk.core.pruning.items import Measured, Together
-
-        measure = self._evaluator("objective", self.parts.objective, self.calibration).losses
+        measure = self._searched().losses
         if not self.stack.streamed:
             return Measured(self.calibration, measure)
         every_layer = (self.stack.layers + 1) * self.stack.token_bytes  # a scorer may keep the states after each
@@ -283,7 +282,7 @@ class _Run:
         """Drive the searcher to its end."""
         from lpk.core.pruning.search import drive, forecast
 
-        evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
+        evaluator = self._searched()
         sequences, rows = len(self.calibration), self.calibration.sequences
         expected = forecast(self.parts.searcher, self.problem, PATIENCE)
         total = None
@@ -293,7 +292,8 @@ class _Run:
                 count * rows // sequences
                 for count in (expected.cost.layer_forwards, expected.cost.naive_layer_forwards)
             )
-            total = planned + rows * self.stack.layers * (1 + evaluator.needs_dense)
+            compared = sum(term.sequences.sequences for term in evaluator.terms if term.needs_dense)
+            total = planned + (rows + compared) * self.stack.layers
             title += f", about {planned:,} layer-forwards ({naive:,} without sharing)"
 
         def on_best(trial: Trial) -> None:
@@ -326,7 +326,7 @@ class _Run:
             self.stack = self._stack(EXACT)
             model = self._weights()
         self._settle(model, EXACT)
-        evaluator = self._evaluator("objective", self.parts.objective, self.calibration)
+        evaluator = self._searched()
         masks = [self.problem.dense, *finalists]
         expected = self._plan(evaluator, masks).layer_forwards
         with self._stage("confirm", f"Measuring the best {len(finalists)} again in {EXACT}", expected):
@@ -344,7 +344,7 @@ class _Run:
 
         best, trials = self.best, self.outcome.trials
         masks = {"dense": self.problem.dense, "pruned": best}
-        evaluator = self._evaluator("reported", self.parts.reported, self.held_out)
+        evaluator = self._evaluator(self.parts.reported, self.parts.described["reported"], self.held_out)
         expected = self._plan(evaluator, list(masks.values())).layer_forwards
         with self._stage("held-out", "Measuring perplexity on held-out text", expected):
             losses = evaluator.losses(list(masks.values()))
@@ -393,7 +393,7 @@ class _Run:
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "streamed": bool(self.stack.streamed),
             "tokens_per_second": speed,
-            "input_files": input_files(self.recipe),
+            "input_files": input_files(self.recipe, self.parts.terms),
             "model_file_bytes": sum(file.stat().st_size for file in (self.out / "model").glob("*.safetensors")),
         }
 
@@ -423,24 +423,35 @@ class _Run:
             writer.writerow([removed, *map(repr, map(float, (trial.loss, *trial.loss.parts)))])
         write_text(self.out / "front.csv", table.getvalue())
 
-    def _evaluator(self, role: str, objective: Objective[Any], sequences: Items) -> Evaluator:
+    def _searched(self) -> JointEvaluator:
+        """Measures the objective on the calibration items."""
+        from lpk.core.pruning.joint import JointEvaluator
+
+        pairs = zip(self.parts.terms, self.calibration.groups, strict=True)
+        terms = [self._evaluator(term.objective, term.described, items, term.made_of) for term, items in pairs]
+        return JointEvaluator(self.calibration, terms, self.parts.places)
+
+    def _evaluator(
+        self, objective: Objective[Any], about: dict[str, Any], items: Items, made_of: MadeOf = ()
+    ) -> Evaluator:
         from lpk.core.pruning.evaluator import Evaluator
 
-        own, advance = self._context(self.parts.described[role]), self.progress.advance
-        parts = self.parts.made_of if role == "objective" else ()
+        advance = self.progress.advance
         return Evaluator(
             self.stack,
             objective,
-            sequences,
+            items,
             self.memo,
-            own,
+            self._context(about),
             self.states,
             on_cost=lambda cost: advance(cost.layer_forwards),
             executor=self.parts.executor,
-            beside={self._context(about): part for about, part in parts},
+            beside={self._context(each): part for each, part in made_of},
         )
 
-    def _plan(self, evaluator: Evaluator, masks: Sequence[LayerMask], sequences: int | None = None) -> Cost:
+    def _plan(
+        self, evaluator: Evaluator | JointEvaluator, masks: Sequence[LayerMask], sequences: int | None = None
+    ) -> Cost:
         """What measuring these masks will cost; of its states, the run's record has the most there ever were."""
         planned = evaluator.plan(masks, sequences)
         self.peak_state_bytes = max(self.peak_state_bytes, planned.peak_state_bytes)

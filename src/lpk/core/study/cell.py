@@ -22,10 +22,11 @@ from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.evaluator import Evaluator
-from lpk.core.pruning.items import Items
+from lpk.core.pruning.items import Items, Joined
+from lpk.core.pruning.joint import JointEvaluator
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
-from lpk.core.pruning.parts import REPORTED, Parts, context, described, inputs
+from lpk.core.pruning.parts import REPORTED, MadeOf, Parts, context, described, inputs
 from lpk.core.pruning.precision import EXACT
 from lpk.core.pruning.search import LossesOf, Outcome, Tally, check_scores, drive
 from lpk.core.registry import Registry
@@ -75,7 +76,7 @@ class Workbench:
             message = f"its configuration says {first.layers} layers, its forward pass runs {self.stack.layers}"
             raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
         self._scores: dict[tuple[Any, ...], tuple[LayerScores, _Looked]] = {}
-        self.data = Data(study, tokenizer, self.stack.model.config, self.spec.device)
+        self.data = Data(study.calibrations(registry), tokenizer, self.stack.model.config, self.spec.device)
 
     @cached_property
     def exact(self) -> LayerStack:
@@ -132,7 +133,7 @@ class Workbench:
         )
         return found, list(_trials(found, outcome)), list(_front(found, outcome, parts.part_names))
 
-    def _outcome(self, cell: CellRecipe, parts: Parts, items: Items, workspace: Path) -> tuple[Outcome, Tally, int]:
+    def _outcome(self, cell: CellRecipe, parts: Parts, items: Joined, workspace: Path) -> tuple[Outcome, Tally, int]:
         """What the search tried and found, what that cost, and the layer-forwards of the scorer's other looks."""
         tally, passed, evaluator = Tally(), 0, self._evaluator_of(parts, items, self.stack)
         problem = replace(cell.problem, sequences=len(items), workspace=workspace)
@@ -202,7 +203,7 @@ class Workbench:
         """The logarithm of the perplexity."""
         entry = self.registry.find("objective", REPORTED.name)
         made: Any = entry.create({})
-        (loss,) = self._evaluator(made, described(entry, made), items, self.exact, {}).losses([mask])
+        (loss,) = self._evaluator(made, described(entry, made), items, self.exact).losses([mask])
         return loss
 
     def _accuracy(self, mask: LayerMask, items: Items) -> tuple[Loss, Loss]:
@@ -211,24 +212,26 @@ class Workbench:
         plain, normalised = (entry.create({"per": per}) for per in ("answer", "byte"))
         assert isinstance(plain, Objective)
         assert isinstance(normalised, Objective)
-        beside = self._context(described(entry, normalised), self.exact)
-        evaluator = self._evaluator(plain, described(entry, plain), items, self.exact, {beside: normalised})
+        about = described(entry, normalised)
+        evaluator = self._evaluator(plain, described(entry, plain), items, self.exact, ((about, normalised),))
         (loss,) = evaluator.losses([mask])
-        return loss, evaluator.losses_beside([mask])[beside][0]
+        ((beside,),) = evaluator.losses_beside([mask]).values()
+        return loss, beside
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
-    def _items(self, cell: CellRecipe, parts: Parts) -> Items:
+    def _items(self, cell: CellRecipe, parts: Parts) -> Joined:
         """The calibration items of a cell's draw."""
-        return self.data.drawn(cell.recipe.calibration, parts.objective.items, cell.seed)
+        return Joined.of(self.data.drawn(term, cell.seed) for term in parts.terms)
 
-    def _evaluator_of(self, parts: Parts, items: Items, stack: LayerStack) -> Evaluator:
+    def _evaluator_of(self, parts: Parts, items: Joined, stack: LayerStack) -> JointEvaluator:
         """Measures a cell's objective, and beside it those that it is made of."""
-        beside = {self._context(about, stack): part for about, part in parts.made_of}
-        return self._evaluator(parts.objective, parts.described["objective"], items, stack, beside)
+        pairs = zip(parts.terms, items.groups, strict=True)
+        terms = [self._evaluator(term.objective, term.described, group, stack, term.made_of) for term, group in pairs]
+        return JointEvaluator(items, terms, parts.places)
 
     def _evaluator(
-        self, objective: Any, about: dict[str, Any], items: Items, stack: LayerStack, beside: dict[str, Any]
+        self, objective: Any, about: dict[str, Any], items: Items, stack: LayerStack, made_of: MadeOf = ()
     ) -> Evaluator:
         return Evaluator(
             stack,
@@ -239,7 +242,7 @@ class Workbench:
             available_memory(self.spec.device) // 4,
             on_cost=lambda cost: self.progress.advance(cost.layer_forwards),
             executor=self.parts.executor,
-            beside=beside,
+            beside={self._context(each, stack): part for each, part in made_of},
         )
 
     def _context(self, about: dict[str, Any], stack: LayerStack) -> str:
@@ -322,7 +325,13 @@ def _front(cell: Cell, outcome: Outcome, parts: Sequence[str]) -> Iterator[Front
 
 
 def _error(loss: Loss) -> float | None:
-    """The standard error of a weighted mean over items; of shares it is sqrt(p (1 - p) / (n - 1))."""
+    """The standard error of a weighted mean over items; of shares it is sqrt(p (1 - p) / (n - 1)).
+
+    Of a sum over several data it is that of independent means.
+    """
+    if loss.terms:
+        errors = [_error(term) for term in loss.terms]
+        return None if None in errors else math.hypot(*filter(None, errors))
     count = len(loss.items)
     if count < 2:
         return None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.errors import UsageError
-from lpk.core.pruning.calibration import Corpus, Kind
+from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.inputs import same_file
 from lpk.core.pruning.items import Items
+from lpk.core.pruning.parts import Term
 from lpk.core.pruning.recipe import CalibrationRecipe
-from lpk.core.study.recipe import StudyRecipe, TaskRecipe, TextRecipe
+from lpk.core.study.recipe import TaskRecipe, TextRecipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -21,7 +22,7 @@ class Data:
 
     def __init__(
         self,
-        study: StudyRecipe,
+        calibrations: Sequence[CalibrationRecipe],
         tokenizer: PreTrainedTokenizerBase | None,
         config: PreTrainedConfig,
         device: str,
@@ -29,15 +30,15 @@ class Data:
         """Nothing is read yet.
 
         Args:
-            study: the study.
+            calibrations: all that the study calibrates on.
             tokenizer: the model's, if it has one.
             config: the model's, to refuse ids that it has no words for.
             device: where the model is.
         """
-        self._study, self._tokenizer, self._config, self._device = study, tokenizer, config, device
+        self._calibrations, self._tokenizer, self._config, self._device = calibrations, tokenizer, config, device
         self._known: dict[Any, Items] = {}
 
-    def drawn(self, asked: CalibrationRecipe, kind: Kind, seed: int) -> Items:
+    def drawn(self, term: Term, seed: int) -> Items:
         """A calibration draw.
 
         Raises:
@@ -45,10 +46,10 @@ class Data:
         """
 
         def draw() -> Items:
-            corpus = Corpus.read(asked.source, asked.field)
-            return corpus.draw(self._tokenizer, asked.sequences, asked.length, seed, kind)
+            corpus = Corpus.read(term.calibration.source, term.calibration.field, term.role)
+            return term.draw(corpus, self._tokenizer, seed)
 
-        return self._once((asked, kind, seed), draw)
+        return self._once((term.calibration, term.objective.items, seed), draw)
 
     def text(self, asked: TextRecipe) -> Items:
         """A text to report perplexity on.
@@ -79,7 +80,7 @@ class Data:
         return self._once(asked, cut)
 
     def _calibrated_on(self, source: str) -> bool:
-        return any(same_file(source, asked.source) for asked in self._study.calibrations)
+        return any(same_file(source, asked.source) for asked in self._calibrations)
 
     def _once(self, key: Any, make: Callable[[], Items]) -> Items:
         if key not in self._known:

@@ -8,8 +8,7 @@ from typing import Any
 
 from lpk.core.errors import LpkError
 from lpk.core.pruning.calibration import Corpus
-from lpk.core.pruning.parts import Parts
-from lpk.core.pruning.recipe import CalibrationRecipe
+from lpk.core.pruning.parts import DrawSize, Parts, Term
 from lpk.core.pruning.search import forecast, made_up_scores
 from lpk.core.registry import Registry
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
@@ -30,7 +29,7 @@ def plan(study: StudyRecipe, registry: Registry) -> dict[str, Any]:
     """
     cells, corpora = study.cells(registry), _Corpora()
     objectives = {cell.objective: cell for cell in cells}.values()
-    asked = sum(_asked(study, [(cell, cell.parts(registry)) for cell in objectives], corpora))
+    asked = sum(_asked(study, [cell.parts(registry) for cell in objectives], corpora))
     rows: dict[str, dict[str, Any]] = {}
     returned, dense = 0, dict[tuple[str, int], int]()
     for cell in cells:
@@ -56,16 +55,24 @@ class _Corpora:
             self._read[source, column, role] = Corpus.read(source, column, role)
         return self._read[source, column, role]
 
-    def of(self, calibration: CalibrationRecipe) -> Corpus:
-        return self(calibration.source, calibration.field)
+    def drawn(self, terms: Iterable[Term]) -> DrawSize:
+        """What a draw of an objective takes.
+
+        Raises:
+            UsageError: a file cannot be read, or does not hold what its term is measured on.
+        """
+        return DrawSize(*map(sum, zip(*map(self._drawn, terms), strict=True)))
+
+    def _drawn(self, term: Term) -> DrawSize:
+        corpus = self(term.calibration.source, term.calibration.field, term.role)
+        term.check(corpus)
+        return term.size(corpus)
 
 
 def _searched(cell: CellRecipe, parts: Parts, corpora: _Corpora) -> dict[str, int]:
     """Masks and layer-forwards of one cell's search; one ``unknown`` where they cannot be told."""
-    asked, corpus = cell.recipe.calibration, corpora.of(cell.recipe.calibration)
-    corpus.check(parts.objective.items)
-    count, _ = corpus.size(asked.sequences, asked.length)
-    problem = replace(cell.problem, sequences=count)
+    drawn = corpora.drawn(parts.terms)
+    problem = replace(cell.problem, sequences=drawn.items)
     if parts.scorer:
         problem = replace(problem, scores=made_up_scores(cell.layers))
     try:
@@ -74,20 +81,18 @@ def _searched(cell: CellRecipe, parts: Parts, corpora: _Corpora) -> dict[str, in
         found = None
     if found is None:
         return {"unknown": 1}
-    options, passed = corpus.options(parts.objective.items), count * cell.layers if parts.scorer else 0
+    passed = drawn.sequences * cell.layers if parts.scorer else 0
     return {
         "masks": len(found.masks),
-        "layer_forwards": options * (found.cost.layer_forwards + passed),
-        "naive": options * (found.cost.naive_layer_forwards + passed),
+        "layer_forwards": drawn.sequences * found.cost.layer_forwards // drawn.items + passed,
+        "naive": drawn.sequences * found.cost.naive_layer_forwards // drawn.items + passed,
     }
 
 
-def _asked(study: StudyRecipe, objectives: Iterable[tuple[CellRecipe, Parts]], corpora: _Corpora) -> Iterator[int]:
+def _asked(study: StudyRecipe, objectives: Iterable[Parts], corpora: _Corpora) -> Iterator[int]:
     """Of each thing that the study asks about a mask, how many sequences it is measured on."""
-    for cell, parts in objectives:
-        calibration, kind = cell.recipe.calibration, parts.objective.items
-        count, _ = corpora.of(calibration).size(calibration.sequences, calibration.length)
-        yield count * corpora.of(calibration).options(kind)
+    for parts in objectives:
+        yield corpora.drawn(parts.terms).sequences
     for text in study.texts:
         count, _ = corpora(text.source, text.field, "text").size(text.sequences, text.length)
         yield count

@@ -9,7 +9,7 @@ from typing import Any
 
 from lpk.core.pruning.inputs import file_states, located, revision
 from lpk.core.pruning.models import ModelSpec
-from lpk.core.pruning.parts import kernels
+from lpk.core.pruning.parts import Parts, kernels
 from lpk.core.pruning.precision import Precision
 from lpk.core.registry import Registry
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
@@ -50,10 +50,8 @@ class Provenance:
             precision=precision,
             revision=revision(spec),
             versions={name: version(name) for name in kernels(spec.device)},
-            objectives=[
-                about for made in parts for about in (made.described["objective"], *(each for each, _ in made.made_of))
-            ],
-            files=file_states([spec.name, *study.sources]),
+            objectives=[about for made in parts for about in _objectives(made)],
+            files=file_states([spec.name, *study.sources(registry)]),
         )
 
     @property
@@ -71,3 +69,8 @@ class Provenance:
         """All that makes one of the cells another one when it changes."""
         plugins = cell.parts(registry).described
         return {**self.record, "files": self.files, "objectives": self.objectives, "plugins": plugins}
+
+
+def _objectives(parts: Parts) -> list[dict[str, Any]]:
+    """The objective, and those that it is made of."""
+    return [parts.described["objective"], *(about for term in parts.terms for about, _ in term.made_of)]

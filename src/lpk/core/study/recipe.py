@@ -16,7 +16,7 @@ from lpk.core.contracts import Problem
 from lpk.core.errors import UsageError
 from lpk.core.pruning.calibration import READY
 from lpk.core.pruning.inputs import located
-from lpk.core.pruning.parts import Parts, resolved
+from lpk.core.pruning.parts import Parts, Term, resolved, terms_of
 from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Protected, Recipe, Scoring, validated
 from lpk.core.registry import Registry
 
@@ -164,15 +164,6 @@ class StudyRecipe(BaseModel):
         draws = [study.seeds_of(model) for model in study.models]
         if again := [seed for seeds in draws for seed in seeds if seeds.count(seed) > 1]:
             raise UsageError(f"{path}: seeds: {again[0]} is there twice; each seed is a draw, give each once")
-        ready, most = (
-            [each.source for each in study.calibrations if Path(each.source).suffix in READY],
-            max(map(len, draws)),
-        )
-        if ready and most > 1:
-            raise UsageError(
-                f"{path}: seeds: of the ready ids {ready[0]} all are calibrated on, so {most} draws would be "
-                "one; give one seed, or a text or .jsonl to draw from"
-            )
         return study
 
     def seeds_of(self, model: ModelRecipe) -> tuple[int, ...]:
@@ -183,25 +174,42 @@ class StudyRecipe(BaseModel):
         """The calibration data that an objective is measured on."""
         return objective.calibration or self.calibration
 
-    @property
-    def calibrations(self) -> list[CalibrationRecipe]:
-        """Those of all objectives."""
-        return [self.calibration_of(objective) for objective in self.objectives]
+    def calibrations(self, registry: Registry) -> list[CalibrationRecipe]:
+        """Those of all objectives, and of parts that name their own.
 
-    @property
-    def sources(self) -> list[str]:
+        Raises:
+            LpkError: as :func:`lpk.core.pruning.parts.terms_of`.
+        """
+        return [term.calibration for objective in self.objectives for term in self._terms(objective, registry)]
+
+    def _terms(self, objective: ObjectiveRecipe, registry: Registry) -> tuple[Term, ...]:
+        return terms_of(objective.choice, self.calibration_of(objective), registry)
+
+    def sources(self, registry: Registry) -> list[str]:
         """All that masks are measured on, by file or by name."""
-        calibrated = [asked.source for asked in self.calibrations]
+        calibrated = [asked.source for asked in self.calibrations(registry)]
         return [*calibrated, *(text.source for text in self.texts), *(task.source for task in self.tasks)]
 
     def cells(self, registry: Registry) -> list[CellRecipe]:
         """The grid, model by model, each cell checked.
 
         Raises:
-            LpkError: there is no such model, a plugin, an option or a budget is wrong, or two budgets are one; for a
-                whole study that is an error at its beginning.
+            LpkError: there is no such model, a plugin, an option or a budget is wrong, or two budgets or draws are one; for
+                a whole study that is an error at its beginning.
         """
+        self._check_draws(registry)
         return [cell for model in self.models for cell in self._cells_of(model, registry)]
+
+    def _check_draws(self, registry: Registry) -> None:
+        """Raise UsageError if there are several draws of an objective whose data are all calibrated on, whatever the seed."""
+        most = max(len(self.seeds_of(model)) for model in self.models)
+        for objective in self.objectives:
+            sources = [term.calibration.source for term in self._terms(objective, registry)]
+            if most > 1 and all(Path(source).suffix in READY for source in sources):
+                raise UsageError(
+                    f"seeds: of the ready ids {sources[0]} all are calibrated on, so {most} draws would be one; give one "
+                    "seed, or a text or .jsonl to draw from"
+                )
 
     def _cells_of(self, model: ModelRecipe, registry: Registry) -> list[CellRecipe]:
         grid = itertools.product(self.objectives, self.seeds_of(model), model.remove or self.remove, self.searchers)
