@@ -537,6 +537,16 @@ def test_the_schema_of_a_study_knows_what_a_study_does(
         ({"searchers": {"name": "lpk/greedy", "as": "mine", "scorer": {"name": "cka"}}}, True),
         ({"scorer": None, "objectives": {"name": "kl", "calibration": "text.txt"}, "remove": "25%"}, True),
         ({"scorer": "none"}, True),
+        (
+            {
+                "objectives": {
+                    "name": "mixture",
+                    "of": {"kl": 1, "task-margin": {"weight": 1, "calibration": "questions.jsonl"}},
+                }
+            },
+            True,
+        ),
+        ({"objectives": {"name": "mixture", "of": {"kl": {"weight": 1, "calibration": {"sauce": "text.txt"}}}}}, False),
         ({"searchers": ["greddy"]}, False),
         ({"searchers": {"name": "greedy", "width": 3}}, False),
         ({"searchers": {"name": "greedy", "calibration": "text.txt"}}, False),

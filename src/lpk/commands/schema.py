@@ -89,7 +89,8 @@ def _plugins(described: Schema, registry: Registry, kind: str, beside: Schema | 
     ways: list[Schema] = [{"enum": sorted({name for entry in entries for name in (entry.name, entry.qualified)})}]
     for entry in entries:
         options = entry.component.options.model_json_schema()
-        described["$defs"] |= options.pop("$defs", {})
+        for name, definition in options.pop("$defs", {}).items():
+            described["$defs"].setdefault(name, definition)  # the recipe's own is there already, and knows of words
         ways.append(_with_options(entry, options, beside or {}))
     if kind == "scorer":
         ways.append({"enum": ["none", None]})
