@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 import signal
 import sys
@@ -32,6 +33,9 @@ from lpk.core.pruning.recipe import CalibrationRecipe, Choice, Recipe
 from lpk.core.pruning.search import drive
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed
+from lpk.core.study.data import Data
+from lpk.core.study.provenance import Provenance
+from lpk.core.study.recipe import StudyRecipe
 from lpk.core.study.tables import Cell, Measure, Trial, read_csv
 from lpk.testing import random_sequences
 
@@ -303,6 +307,23 @@ def test_what_a_run_takes_is_what_was_planned_and_its_scorer_sees_all_data(
     assert cost["naive_layer_forwards"] == scored + dense + pruned + held_out
 
 
+def test_a_streamed_search_in_bfloat16_ends_with_the_sum_in_float32(
+    folder: Path, lpk: Lpk, stack: LayerStack, tokenizer: Any, tmp_path: Path
+) -> None:
+    of = {**BOTH, "kl": 1}
+    arguments = base(
+        of, "--searcher", "greedy", "--scorer", "block-influence", "--dtype", "bfloat16", "--stream", "always"
+    )
+    done = lpk(*arguments, "--out", tmp_path / "out", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    finalists = json.loads(done.stdout)["run"]["result"]["finalists"]
+    assert len(finalists) == 3
+    masks = [LayerMask(8, tuple(each["removed"])) for each in finalists]
+    expected = joint(of, stack, tokenizer, Memo(tmp_path / "memo")).losses(masks)
+    assert [each["confirmed_loss"] for each in finalists] == pytest.approx(expected, rel=1e-5)
+    assert [each["search_loss"] for each in finalists] == pytest.approx(expected, rel=0.05)
+
+
 def test_a_killed_run_goes_on_and_a_file_of_a_part_that_changes_is_noticed(
     folder: Path, lpk: Lpk, tmp_path: Path
 ) -> None:
@@ -381,7 +402,7 @@ def test_a_study_measures_each_part_on_its_own_data(folder: Path, lpk: Lpk) -> N
         "remove": 3,
         "seeds": [0, 1],
         "calibration": TEXT,
-        "texts": {"source": "text.txt", "sequences": 100, "length": 16},
+        "texts": {"name": "held out", "source": "text.txt", "sequences": 100, "length": 16},
         "dtype": "float32",
     }
     path.write_text(json.dumps(values))
@@ -399,16 +420,58 @@ def test_a_study_measures_each_part_on_its_own_data(folder: Path, lpk: Lpk) -> N
         count for (_, searcher, _), count in taken.items() if searcher == "one-shot"
     )
     grouped: dict[tuple[Any, ...], dict[str, Measure]] = {}
-    for measure in measures:
+    for measure in (measure for measure in measures if measure.kind == "calibration"):
         key = measure.objective, measure.searcher, measure.budget, measure.seed
         grouped.setdefault(key, {})[measure.measure] = measure
-    calibrated = [found for found in grouped.values() if "both" in found]
-    assert len(calibrated) == 3 * 2 * 2 + 2
-    for found in calibrated:
+    assert len(grouped) == 3 * 2 * 2 + 2
+    held_out = [measure for measure in measures if measure.measure == "held out"]
+    assert {measure.items for measure in held_out} == {18}  # of 75 windows those of the last quarter
+    for found in grouped.values():
         both, perplexity, margin = found["both"], found["perplexity"], found["task-margin"]
-        if perplexity.kind == "calibration":
-            assert both.value == pytest.approx(perplexity.value + 0.5 * margin.value)
-            errors = perplexity.standard_error, margin.standard_error
-            assert both.standard_error == pytest.approx((errors[0] ** 2 + (0.5 * errors[1]) ** 2) ** 0.5)
-            assert both.items == perplexity.items + margin.items == 8
+        assert both.value == pytest.approx(perplexity.value + 0.5 * margin.value)
+        assert perplexity.standard_error
+        assert margin.standard_error
+        assert both.standard_error == pytest.approx(math.hypot(perplexity.standard_error, 0.5 * margin.standard_error))
+        assert both.items == perplexity.items + margin.items == 8
     assert {trial.sequences for trial in trials if trial.objective == "both"} == {8}
+
+
+def test_a_study_reads_holds_out_and_depends_on_what_a_part_alone_is_calibrated_on(
+    folder: Path, stack: LayerStack, tokenizer: Any
+) -> None:
+    (folder / "part.txt").write_text((folder / "text.txt").read_text())
+    of = {"task-margin": 1, "perplexity": {"weight": 1, "calibration": {**TEXT, "source": "part.txt"}}}
+    text = {"source": "part.txt", "sequences": 100, "length": 16}
+    values = {"models": "tiny", "objectives": {"name": "mixture", "of": of}, "calibration": QUESTIONS, "texts": text}
+    registry, wanted = installed(), StudyRecipe.model_validate(values)
+    assert [asked.source for asked in wanted.calibrations(registry)] == ["questions.jsonl", "part.txt"]
+    data = Data(wanted.calibrations(registry), tokenizer, stack.model.config, "cpu")
+    assert len(data.text(wanted.texts[0])) == 18
+    assert len(Data([], tokenizer, stack.model.config, "cpu").text(wanted.texts[0])) == 75
+    elsewhere = StudyRecipe.model_validate({**values, "texts": {"source": "text.txt"}})
+
+    def keys() -> set[str]:
+        cells = elsewhere.cells(registry)
+        made = Provenance.of(elsewhere, cells, registry)
+        return {cell.key(made.depends(cell, registry)) for cell in cells}
+
+    before = keys()
+    assert keys() == before
+    (folder / "part.txt").write_text("other words")
+    assert not before & keys()
+
+
+def test_several_draws_want_data_to_draw_from(folder: Path, tiny_ids: Path) -> None:
+    def cells(of: dict[str, Any]) -> int:
+        values = {
+            "models": "tiny",
+            "objectives": {"name": "mixture", "of": of},
+            "calibration": QUESTIONS,
+            "seeds": [0, 1],
+        }
+        return len(StudyRecipe.model_validate(values).cells(installed()))
+
+    ids = {"weight": 1, "calibration": str(tiny_ids)}
+    assert cells({"task-margin": 1, "perplexity": ids}) == 4
+    with pytest.raises(UsageError, match=r"of the ready ids .* 2 draws would be one"):
+        cells({"kl": ids, "perplexity": ids})
