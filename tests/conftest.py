@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from sources_server import Clock, Server, serve
 
@@ -34,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     share = str(max(1, (os.cpu_count() or 1) // (config.getoption("numprocesses", None) or 1)))
     for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(threads, share)
+    # An example may take seconds where another job has the core.
+    hypothesis.settings.register_profile("lpk", deadline=None)
+    hypothesis.settings.load_profile("lpk")
 
 
 @pytest.fixture(scope="session")

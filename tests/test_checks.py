@@ -140,7 +140,7 @@ TOKENS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=500)
+@settings(max_examples=300, deadline=5_000)
 @given(st.one_of(st.text(max_size=300), st.lists(st.sampled_from(TOKENS), max_size=60).map(" ".join)))
 @example("-" * 999 + "1")
 @example("(" * 1_000)
@@ -200,7 +200,7 @@ sums = st.recursive(
 written_claims = st.builds("{} {} {}".format, sums, st.sampled_from(expressions.COMPARISONS), sums)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     expression=st.lists(written_claims, min_size=1, max_size=2).map(" and ".join),
     tolerance=st.sampled_from([0.0, 0.3]),
@@ -268,7 +268,6 @@ def test_rank_correlations_are_scipys(rows: list[dict], folder: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=12))
-@settings(deadline=None)
 def test_rank_correlations_with_ties_are_scipys(pairs: list[tuple[int, int]]) -> None:
     cells = [cell(("m", 1, 0), f"s{i}", a=float(a), b=float(b)) for i, (a, b) in enumerate(pairs)]
     x, y = zip(*pairs, strict=True)
@@ -824,7 +823,7 @@ def test_what_is_not_finite_counts_as_not_measured(tmp_path: Path) -> None:
     assert checked("mean(ppl) > 0", folder).verdict == "replicated"
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_is_a_usage_error_or_a_verdict(data: st.DataObject, folder: Path, tmp_path: Path) -> None:
     where = tmp_path / "damaged"

@@ -154,7 +154,7 @@ def test_limitations_are_the_ledgers() -> None:
 
 # -- laws -------------------------------------------------------------------------------------------------------------
 
-SOME = settings(max_examples=30, deadline=None)
+SOME = settings(max_examples=30)
 
 
 @SOME
@@ -257,7 +257,7 @@ def _tables_are_whole(tokens: Sequence[Any]) -> None:
             width = 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS)
 def test_escaped_text_is_shown_as_it_is(text: str) -> None:
     """Read back by another program, what was escaped is one paragraph with the text's words and nothing else."""

@@ -125,7 +125,7 @@ print([x.hex() for x in evaluator(LayerStack(tiny_model()), Memo(Path(sys.argv[1
     assert done.stdout.strip() == str([x.hex() for x in evaluator(stack, memo).losses(ALL_MASKS[::-3])])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(ALL_MASKS), min_size=1, max_size=20), st.lists(st.sampled_from(ALL_MASKS), max_size=5))
 def test_what_runs_is_what_was_planned(
     tmp_path_factory: pytest.TempPathFactory, masks: list[LayerMask], before: list[LayerMask]

@@ -39,7 +39,7 @@ from lpk.core.evidence.records import (
 )
 from lpk.core.evidence.states import Status, of_row, statuses
 
-SOME = settings(max_examples=30, deadline=None)
+SOME = settings(max_examples=30)
 
 
 def lines(data: bytes) -> list[dict[str, str]]:
@@ -49,7 +49,7 @@ def lines(data: bytes) -> list[dict[str, str]]:
 # -- CSV --------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text() | TEXTS)
 def test_a_cell_is_no_formula_and_says_what_was_said(text: str) -> None:
     (line,) = lines(exports.table(["a", "b"], [{"a": text, "b": "end"}]))

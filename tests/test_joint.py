@@ -262,17 +262,17 @@ def test_the_front_of_perplexity_on_text_and_the_margin_on_questions(
     done = lpk(*base(BOTH, *search, "--out", tmp_path / "out", "--json"), cwd=folder)
     assert done.returncode == 0, done.stderr
     run = json.loads(done.stdout)["run"]
-    with (tmp_path / "out" / "pareto.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "out" / "front.csv").open(encoding="utf-8", newline="") as file:
         front = list(csv.DictReader(file))
     masks = [LayerMask(8, tuple(map(int, row["removed"].split()))) for row in front]
-    columns = [
-        alone(name, asked, stack, tokenizer, Memo(tmp_path / name)).losses(masks)
+    columns = {
+        name: alone(name, asked, stack, tokenizer, Memo(tmp_path / name)).losses(masks)
         for name, asked in (("perplexity", TEXT), ("task-margin", QUESTIONS))
-    ]
-    for number, losses in enumerate(columns, 1):
-        assert [float(row[f"part_{number}"]) for row in front] == pytest.approx(losses, rel=1e-5)
+    }
+    for name, losses in columns.items():
+        assert [float(row[name]) for row in front] == pytest.approx(losses, rel=1e-5)
     assert [float(row["loss"]) for row in front] == pytest.approx(
-        [a + 0.5 * b for a, b in zip(*columns, strict=True)], rel=1e-5
+        [a + 0.5 * b for a, b in zip(*columns.values(), strict=True)], rel=1e-5
     )
     assert run["calibration"]["sequences"] == 8
     assert [(each["source"], each["sequences"]) for each in run["calibration"]["groups"]] == [

@@ -39,7 +39,7 @@ def plain(module: nn.Linear, rows: torch.Tensor) -> torch.Tensor:
 
 
 @given(st.integers(1, 700), st.integers(1, 300), st.integers(1, 300), st.booleans(), st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_packed_product_is_the_plain_one_bit_for_bit(
     rows: int, inner: int, columns: int, bias: bool, seed: int
 ) -> None:

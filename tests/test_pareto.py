@@ -97,7 +97,7 @@ def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int, int]])
     assert [given_points[mask] for mask in found] == sorted(given_points[mask] for mask in found)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 1000), sampler=st.sampled_from(["NSGAII", "random", "TPE"]), batch=st.integers(1, 8))
 def test_the_front_of_a_search_is_that_of_what_it_asked_for(
     seed: int, sampler: str, batch: int, tmp_path_factory: pytest.TempPathFactory

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_evaluator import objective
 from test_executors import many
@@ -58,7 +58,6 @@ def by_themselves(stack: LayerStack, asked: Choices, mask: LayerMask) -> float:
 
 
 @given(st.integers(1, 6), st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), min_size=2, max_size=4))
-@settings(deadline=None)
 def test_a_layout_has_every_token_once_and_in_its_place(common: int, tails: list[list[int]]) -> None:
     rows = [list(range(10, 10 + common)) + tail for tail in tails]
     width = max(map(len, rows))

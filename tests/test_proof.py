@@ -398,7 +398,7 @@ def stands_in(quote: Sequence[str], text: Sequence[str]) -> bool:
     return any(list(text[at : at + len(quote)]) == list(quote) for at in range(len(text)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_words_in_a_row_are_found_and_nothing_else(data: st.DataObject) -> None:
     text = data.draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=30))
@@ -408,7 +408,7 @@ def test_words_in_a_row_are_found_and_nothing_else(data: st.DataObject) -> None:
     assert bool(places_of(" ".join(quote), view(written))) is stands_in(quote, text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.sampled_from([*WORDS, "4", "30", "5.3", "1,000", "-2", "7%", "+3", "<0.05", "2-3"]), min_size=4, max_size=12

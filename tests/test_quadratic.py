@@ -36,7 +36,7 @@ def cases(draw: st.DrawFn) -> Case:
     return matrix, draw(st.integers(1, items)), draw(st.integers(1, 6))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cases(), st.integers(0, 9))
 def test_every_solver_finds_the_best_and_the_next_best(case: Case, seed: int) -> None:
     matrix, size, count = case

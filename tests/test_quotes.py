@@ -145,7 +145,7 @@ def _altered(words: list[str], other: list[str], how: str, rng: random.Random) -
     return [*words[:at], rng.choice(other), *words[at + 1 :]]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(
     row=st.sampled_from(SENTENCES),
     other=st.sampled_from(SENTENCES),

@@ -168,7 +168,7 @@ def test_without_racing_a_search_is_exactly_the_plain_one(plain: Plain, seed: in
     assert outcome.best.mask == min((mask for mask in measured if len(mask) == BUDGET), key=reference.whole)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from(["greedy", "beam", "lazy-greedy"]))
 def test_races_without_noise_choose_what_the_plain_search_does(seed: int, name: str) -> None:
     plain, raced = Losses(0, seed), Losses(1e-6, seed)
@@ -178,13 +178,13 @@ def test_races_without_noise_choose_what_the_plain_search_does(seed: int, name: 
     assert sum(raced.measured.values()) < 0.6 * sum(plain.measured.values())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(1, 6))
 def test_beam_is_never_worse_than_greedy(seed: int, width: int) -> None:
     assert search("beam", Losses(0.3, seed), width=width).best.loss <= search("greedy", Losses(0.3, seed)).best.loss
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_lazy_greedy_with_endless_slack_is_greedy(seed: int) -> None:
     losses = Losses(0.3, seed)
@@ -266,7 +266,7 @@ def test_published_stages_let_two_offspring_meet_the_parent_on_all_sequences() -
     assert parents[-1] == outcome.best.mask
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 1000))
 def test_a_generation_that_races_keeps_the_same_elite_for_less(seed: int) -> None:
     """The elite of the first one is the plain search's; and the answer has been measured on all sequences."""

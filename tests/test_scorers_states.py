@@ -473,7 +473,7 @@ def exact(layers: int, largest: int, damage: Callable[[LayerMask], float]) -> li
     return values
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(layers=st.integers(2, 6), seed=st.integers(0, 1000))
 def test_a_fit_of_all_masks_is_the_shapley_values(layers: int, seed: int) -> None:
     damage = game(layers, seed)
@@ -484,7 +484,7 @@ def test_a_fit_of_all_masks_is_the_shapley_values(layers: int, seed: int) -> Non
     assert sum(found) == pytest.approx(damage(LayerMask(layers, tuple(range(layers)))))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(layers=st.integers(2, 6), data=st.data(), seed=st.integers(0, 1000))
 def test_marginals_over_all_orders_are_the_values_by_enumeration(layers: int, data: st.DataObject, seed: int) -> None:
     largest = data.draw(st.integers(1, layers))
@@ -533,7 +533,7 @@ def test_a_fit_of_more_masks_is_nearer_to_the_values() -> None:
     assert off[-1] < 0.5 * off[0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(layers=st.integers(3, 9), data=st.data(), seed=st.integers(0, 1000))
 def test_damage_that_adds_up_is_found_from_any_masks_of_any_sizes(layers: int, data: st.DataObject, seed: int) -> None:
     largest = data.draw(st.integers(1, layers))

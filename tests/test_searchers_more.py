@@ -104,7 +104,7 @@ WAYS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(problems(), st.sampled_from(WAYS), st.integers(0, 99))
 def test_searches_keep_to_the_problem_and_ask_for_no_mask_twice(
     problem: Problem, way: tuple[str, dict[str, Any]], landscape: int
@@ -121,7 +121,7 @@ def test_searches_keep_to_the_problem_and_ask_for_no_mask_twice(
         assert outcome.best.loss <= loss_of(problem.lowest(problem.scores.layers))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(problems(), st.integers(1, 40), st.sampled_from([0.0, 0.3]))
 def test_seeds_are_different_and_as_many_as_there_can_be(problem: Problem, wanted: int, noise: float) -> None:
     found = seeds(problem, wanted, noise, problem.random())
@@ -131,7 +131,7 @@ def test_seeds_are_different_and_as_many_as_there_can_be(problem: Problem, wante
         assert found[0] == problem.lowest(problem.scores.layers)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(problems(), st.integers(0, 99))
 def test_swaps_are_the_masks_that_share_all_layers_but_one(problem: Problem, seed: int) -> None:
     mask = random.Random(seed).choice(every_mask(problem))
@@ -147,7 +147,7 @@ def no_swap_is_better(outcome: Outcome, problem: Problem, losses: dict[LayerMask
     return all(losses[near] >= outcome.best.loss for near in swaps(problem, outcome.best.mask))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 99),
     st.sampled_from(["greedy", "scores", "random"]),
@@ -267,7 +267,7 @@ def test_the_best_of_a_generation_are_the_parents_of_the_next() -> None:
 # Constrained binary optimisation --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 999), st.integers(1, 5), st.sampled_from(["enumerate", "milp", "annealing"]))
 def test_measured_pairs_give_the_optimum_of_a_quadratic_loss(seed: int, budget: int, solver: str) -> None:
     problem = Problem(9, budget, frozenset({0, 4}), seed=seed)
@@ -374,7 +374,7 @@ def test_a_run_moves_to_where_it_costs_less_together() -> None:
     assert pools == [(1, 2, 8), (4, 5, 8)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(problems(), st.integers(0, 99))
 def test_blocks_are_moved_as_the_description_says(problem: Problem, landscape: int) -> None:
     """A second one over plain sets; the scorer's runs where there are any."""

@@ -87,7 +87,7 @@ def test_clear_clusters_are_found_and_numbered_by_depth() -> None:
     assert found == [[0, 1, 4, 9], [2, 3, 7, 11], [5, 6, 8, 10]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     labels=st.lists(st.integers(0, 2), min_size=5, max_size=8).filter(
         lambda labels: min(map(labels.count, labels)) > 1
@@ -101,7 +101,7 @@ def test_clusters_are_the_least_normalised_cut_where_they_are_clear(labels: list
     assert spectral_clusters(similarity, clusters, 20, random.Random(0)) == exact
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers=st.integers(5, 8), clusters=st.integers(2, 3), seed=st.integers(0, 10_000))
 def test_clusters_of_a_model_like_matrix_cut_little_more_than_the_least(layers: int, clusters: int, seed: int) -> None:
     similarity = falling(layers, seed)
@@ -167,7 +167,7 @@ def test_eigengaps_choose_coarse_or_fine() -> None:
     assert eigengap_clusters(toeplitz) == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(layers=st.integers(4, 12), seed=st.integers(0, 10_000))
 def test_eigengaps_agree_with_the_formula_written_out(layers: int, seed: int) -> None:
     similarity = falling(layers, seed)
@@ -225,7 +225,7 @@ def slow_locality(
     return gone
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     layers=st.integers(6, 14),
     clusters=st.integers(1, 5),
@@ -282,7 +282,7 @@ def diameter(similarity: Similarity, part: Sequence[int]) -> float:
     return float(centred.trace())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers=st.integers(1, 9), segments=st.integers(1, 9), seed=st.integers(0, 10_000))
 def test_segments_are_the_best_of_all_ways_to_cut(layers: int, segments: int, seed: int) -> None:
     segments, similarity = min(segments, layers), falling(layers, seed)

@@ -11,7 +11,7 @@ from statistics import fmean
 import made_up_study
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -104,7 +104,6 @@ def test_the_margin_does_not_rank_accuracy_either() -> None:
     assert [round(rho or 0, 2) for rho in found] == [0.42, 0.31, -0.53, 0.31, 0.41, -0.44]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
 def test_rho_is_scipys(pairs) -> None:
     x, y = zip(*pairs, strict=True)
@@ -114,7 +113,6 @@ def test_rho_is_scipys(pairs) -> None:
         assert inference.spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=3, max_size=5))
 def test_exact_p_counts_every_order(pairs) -> None:
     x, y = zip(*pairs, strict=True)
