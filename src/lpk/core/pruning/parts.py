@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpk.core.contracts import Executor, Objective, Scorer, Searcher
-from lpk.core.errors import UsageError
+from lpk.core.errors import UsageError, blaming
 from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.head import fused_cross_entropy
 from lpk.core.pruning.precision import EXACT, machine_of
@@ -136,7 +136,7 @@ def terms_of(choice: Choice, calibration: CalibrationRecipe, registry: Registry)
     """An objective as what it is on each calibration data: itself, unless parts of it name data of their own.
 
     Raises:
-        LpkError: it, or one that it is made of, is unknown, or has a wrong option.
+        LpkError: it, or one that it is made of, is unknown, has a wrong option, or breaks its contract.
     """
     entry = registry.find("objective", choice.name)
     whole: Any = entry.create(choice.options)
@@ -151,9 +151,11 @@ def terms_of(choice: Choice, calibration: CalibrationRecipe, registry: Registry)
     data: dict[CalibrationRecipe, list[str]] = {}
     for name in names:
         data.setdefault(whole.calibrations.get(name, calibration), []).append(name)
+    with blaming(f"objective {whole.name}"):
+        options = [whole.only(parts) for parts in data.values()]
     return tuple(
-        term(entry.create(whole.only(parts)), asked, f"calibration of {', '.join(parts)}")
-        for asked, parts in data.items()
+        term(entry.create(own), asked, f"calibration of {', '.join(parts)}")
+        for own, (asked, parts) in zip(options, data.items(), strict=True)
     )
 
 
