@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import platform
@@ -30,6 +28,7 @@ from lpk.core.pruning.parts import MadeOf, Parts, context, inputs, kernels, reso
 from lpk.core.pruning.precision import EXACT, Precision
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.pruning.store import Store
+from lpk.core.pruning.tables import write_tables
 from lpk.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -107,7 +106,8 @@ def execute(
             run.save(result)
         finally:
             run.memo.close()
-        run.tables()
+        write_tables(out, run.outcome, parts.part_names)
+        write_json(out / "cost.json", run.cost)
         return {"run": directory.finish({**facts, "result": result}), "cost": run.cost}
 
 
@@ -396,32 +396,6 @@ class _Run:
             "input_files": input_files(self.recipe, self.parts.terms),
             "model_file_bytes": sum(file.stat().st_size for file in (self.out / "model").glob("*.safetensors")),
         }
-
-    def tables(self) -> None:
-        """Write what was tried and what it took."""
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["trial", "step", "removed", "layers_removed", "sequences", "loss", "stopped"])
-        for number, trial in enumerate(self.outcome.trials):
-            removed = " ".join(map(str, trial.mask.removed))
-            about = trial.sequences, repr(trial.loss), int(trial.stopped)
-            writer.writerow([number, trial.step, removed, len(trial.mask), *about])
-        write_text(self.out / "trials.csv", table.getvalue())
-        self._front()
-        write_json(self.out / "cost.json", self.cost)
-
-    def _front(self) -> None:
-        """Of an objective with several parts, write the masks that no other one beats, with the loss under each part."""
-        found = self.outcome.front
-        if not found:
-            return
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["removed", "loss", *self.parts.part_names])
-        for trial in found:
-            removed = " ".join(map(str, trial.mask.removed))
-            writer.writerow([removed, *map(repr, map(float, (trial.loss, *trial.loss.parts)))])
-        write_text(self.out / "front.csv", table.getvalue())
 
     def _searched(self) -> JointEvaluator:
         """Measures the objective on the calibration items."""
