@@ -109,6 +109,7 @@ def run(
     from lpk.core.pruning.run import execute
     from lpk.core.pruning.run_directory import default_path, read_run
 
+    quieten_libraries()
     registry = installed()
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     if resume:
@@ -133,7 +134,6 @@ def run(
         click.echo(json.dumps(planned, indent=2) if as_json else plan_text(planned))
         return
     out = out or default_path(resolved(wanted, registry))
-    quieten_libraries()
     with progress(quiet) as shown:
         done = execute(wanted, registry, out, shown, store, stream=stream, memory=memory)
     click.echo(json.dumps({"directory": str(out), **done}, indent=2) if as_json else summary_text(out, done))
@@ -196,11 +196,13 @@ def _with_options(recipe: Recipe, options: tuple[str, ...], registry: Registry) 
 
 
 def quieten_libraries() -> None:
-    """Progress is ours to show; transformers' bars and notes would write over it."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    try:
-        from transformers.utils import logging
-    except ModuleNotFoundError:  # the run itself says what is missing, and how to get it
-        return
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    """Progress is ours to show; transformers' bars and notes would write over it.
+
+    By its own variables, before it is imported: that takes a second, which a refusal need not.
+    """
+    for name, value in (
+        ("TQDM_DISABLE", "1"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("TRANSFORMERS_VERBOSITY", "error"),
+    ):
+        os.environ.setdefault(name, value)

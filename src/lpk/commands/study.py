@@ -48,6 +48,7 @@ def study(
     from lpk.core.study.recipe import StudyRecipe
     from lpk.core.study.run import execute
 
+    quieten_libraries()
     registry, wanted = installed(), StudyRecipe.read(study)
     planned = plan(wanted, registry) if not helping else {}
     if dry_run:
@@ -58,7 +59,6 @@ def study(
         return
     out = out or Path("runs") / study.stem
     again = ["study", str(study), "--out", str(out), "--helping", "--quiet"] + (["--store", store] if store else [])
-    quieten_libraries()
     with progress(quiet) as shown:
         if planned:
             shown.stage(f"{planned['cells']} searches, {_cost(planned)}")
