@@ -208,6 +208,8 @@ def test_a_run_on_questions_searches_saves_and_reports_perplexity_on_text(lpk: L
         2,
         "--objective",
         "task-margin",
+        "--dtype",
+        "float32",
     ]
     planned = lpk("run", *arguments, "--searcher", "one-shot", "--dry-run", "--json")
     assert json.loads(planned.stdout)["layer_forwards"]["search"] > 0
