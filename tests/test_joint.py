@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import Lpk, contents, refused, worded
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_resume import kill_when, rows
 
@@ -92,7 +92,6 @@ def alone(name: str, asked: dict[str, Any], stack: LayerStack, tokenizer: Any, m
 # -- items ------------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4))
 def test_among_the_first_items_every_group_has_its_share(sizes: list[int]) -> None:
     items = Joined.of(random_sequences(size, 4) for size in sizes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -309,13 +309,12 @@ class Objective(Plugin[OptionsT]):
     items: Literal["sequences", "answers", "questions"] = "sequences"
     #: The names of other objectives that it is made of, and their options; :meth:`bind` gives them to it.
     made_of: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-    #: The calibration data that some of these name for themselves; the others are measured on the run's. An objective that
-    #: has any is a sum: the losses of :meth:`only` the parts on each data, added up.
-    calibrations: Mapping[str, CalibrationRecipe] = MappingProxyType({})
 
-    def only(self, parts: Collection[str]) -> Mapping[str, Any]:
-        """The options of the same objective with these parts alone and no data named, where :attr:`calibrations` has any."""
-        raise NotImplementedError(f"objective {self.name} names calibration data, but cannot be taken apart")
+    def by_data(self, calibration: CalibrationRecipe) -> Mapping[CalibrationRecipe, Mapping[str, Any]]:
+        """Where some of these name calibration data of their own: for each data the options of this objective with the parts
+        that are measured there; the others are on ``calibration``. The loss is the sum of theirs. Else empty.
+        """
+        return {}
 
     def bind(self, parts: Sequence[Objective[Any]]) -> None:
         """Take the objectives that :attr:`made_of` names, before anything else is asked."""

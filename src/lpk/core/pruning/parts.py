@@ -139,6 +139,7 @@ def terms_of(choice: Choice, calibration: CalibrationRecipe, registry: Registry)
         LpkError: it, or one that it is made of, is unknown, has a wrong option, or breaks its contract.
     """
     entry = registry.find("objective", choice.name)
+    data: dict[CalibrationRecipe, Any]
     whole: Any = entry.create(choice.options)
     names = list(whole.made_of)
 
@@ -146,17 +147,11 @@ def terms_of(choice: Choice, calibration: CalibrationRecipe, registry: Registry)
         made_of, places = bound(objective, registry), tuple(map(names.index, objective.made_of))
         return Term(objective, described(entry, objective), made_of, places, asked, role)
 
-    if not whole.calibrations:
-        return (term(whole, calibration, "calibration"),)
-    data: dict[CalibrationRecipe, list[str]] = {}
-    for name in names:
-        data.setdefault(whole.calibrations.get(name, calibration), []).append(name)
     with blaming(f"objective {whole.name}"):
-        options = [whole.only(parts) for parts in data.values()]
-    return tuple(
-        term(entry.create(own), asked, f"calibration of {', '.join(parts)}")
-        for own, (asked, parts) in zip(options, data.items(), strict=True)
-    )
+        data = {asked: entry.create(options) for asked, options in whole.by_data(calibration).items()}
+    if not data:
+        return (term(whole, calibration, "calibration"),)
+    return tuple(term(part, asked, f"calibration of {', '.join(part.made_of)}") for asked, part in data.items())
 
 
 def bound(objective: Objective[Any], registry: Registry) -> MadeOf:

@@ -1,8 +1,9 @@
 """The tidy tables of a study, and how they are read and written.
 
-One row is one value: a ``Cell`` is one search, a ``Measure`` one quality of the mask it found, a ``Trial`` one mask that
-it tried, a ``Front`` one part of the objective of a mask that no other one beats. CSV for people and every tool, Parquet for the large one. The same rows give the same CSV bytes. What each column
-holds stands beside it below; of a study done twice on one machine ``seconds`` alone differ.
+One row is one value: a ``Cell`` is one search, a ``Measure`` one quality of the mask it found, a ``Trial`` one mask that it
+tried, a ``Front`` one part of the loss of a mask that no other one beats. CSV for people and every tool, Parquet for the large
+one. The same rows give the same CSV bytes. What each column holds stands beside it below; of a study done twice on one machine
+``seconds`` alone differ.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ A search for two goals at once sees the loss under each of them (``Loss.parts``)
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
@@ -64,30 +64,30 @@ class MixtureOptions(Options):
     @field_validator("of")
     @classmethod
     def _positive(cls, value: dict[str, float | Part]) -> dict[str, float | Part]:
-        if not value or min(map(_weight, value.values())) <= 0:
+        if not value or min(_part(each).weight for each in value.values()) <= 0:
             raise ValueError("wanted objectives with weights above 0, such as perplexity=1,kl=0.5")
         return value
 
 
-def _weight(part: float | Part) -> float:
-    return part.weight if isinstance(part, Part) else part
+def _part(given: float | Part) -> Part:
+    return given if isinstance(given, Part) else Part(weight=given)
 
 
 class Mixture(Objective[MixtureOptions]):
     def __init__(self, options: MixtureOptions) -> None:
         super().__init__(options)
-        self.made_of = {
-            name: (part.model_extra or {}) if isinstance(part, Part) else {} for name, part in options.of.items()
-        }
-        named = {name: part.calibration for name, part in options.of.items() if isinstance(part, Part)}
-        self.calibrations = {name: calibration for name, calibration in named.items() if calibration}
+        self._of = {name: _part(given) for name, given in options.of.items()}
+        self.made_of = {name: part.model_extra or {} for name, part in self._of.items()}
         self._parts: tuple[Objective[Any], ...] = ()
 
-    def only(self, parts: Collection[str]) -> Mapping[str, Any]:
-        def here(part: float | Part) -> float | Part:
-            return part.model_copy(update={"calibration": None}) if isinstance(part, Part) else part
-
-        return {"of": {name: here(part) for name, part in self.options.of.items() if name in parts}}
+    def by_data(self, calibration: CalibrationRecipe) -> Mapping[CalibrationRecipe, Mapping[str, Any]]:
+        if not any(part.calibration for part in self._of.values()):
+            return {}
+        data: dict[CalibrationRecipe, dict[str, Part]] = {}
+        for name, part in self._of.items():
+            here = part.model_copy(update={"calibration": None})
+            data.setdefault(part.calibration or calibration, {})[name] = here
+        return {asked: {"of": parts} for asked, parts in data.items()}
 
     def bind(self, parts: Sequence[Objective[Any]]) -> None:
         self._parts = tuple(parts)
@@ -96,8 +96,8 @@ class Mixture(Objective[MixtureOptions]):
 
     def loss(self, outputs: Outputs, dense: Outputs | None) -> Tensor:
         losses = [part.item_loss(outputs, dense if part.needs_dense else None) for part in self._parts]
-        weighted = zip(map(_weight, self.options.of.values()), losses, strict=True)
-        return sum(weight * loss for weight, loss in weighted)  # type: ignore[return-value]
+        weighted = zip(self._of.values(), losses, strict=True)
+        return sum(part.weight * loss for part, loss in weighted)  # type: ignore[return-value]
 
     def weights(self, batch: Batch) -> Tensor:
         return self._parts[0].weights(batch) if batch.question is None else batch.lengths.new_ones(1)
