@@ -14,6 +14,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import warm
 from sources_server import Clock, Server, serve
 
 from lpk.core.evidence.retrieval.web import Web
@@ -42,20 +43,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def lpk() -> Lpk:
-    """The command line in a process of its own: ``lpk("run", "--model", path)``."""
+    """The command line in a process of its own: ``lpk("run", "--model", path)``.
+
+    In a fresh interpreter where ``env`` has more than lpk's own variables, which libraries may read when imported.
+    """
 
     def call(
         *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "lpk", *map(str, arguments)]
+        given, variables = list(map(str, arguments)), {**os.environ, **(env or {})}
+        if all(name.startswith("LPK_") for name in env or {}):
+            return warm.call(given, cwd, variables)
+        command = [sys.executable, "-m", "lpk", *given]
         return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env={**os.environ, **(env or {})},
-            check=False,
-            timeout=600,
+            command, capture_output=True, text=True, cwd=cwd, env=variables, check=False, timeout=warm.LIMIT
         )
 
     return call

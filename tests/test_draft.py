@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from hypothesis import given, settings
 from ledger_strategies import TEXTS, directions, records
 from ledgers import DIRECTION, QUOTE, TOML, in_folder, snapshot, supported_records
@@ -391,7 +392,7 @@ def test_what_lay_there_before_plays_no_part(tmp_path: Path) -> None:
 
 
 def lpk(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "lpk", *arguments], capture_output=True, text=True, check=False)
+    return warm.call(arguments)
 
 
 def test_the_command_renders_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import standards
+import warm
 
 from lpk.core.evidence.artifacts.render import RENDERED
 from lpk.core.evidence.example import COPY
@@ -21,8 +22,7 @@ SHIPPED = files("lpk.data") / "example-ledger"
 
 
 def lpk(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lpk", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return warm.call(arguments, cwd)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 from lpk.core.evidence import work
 from lpk.core.evidence.ledger import Ledger
@@ -47,14 +48,7 @@ BIB = """@article{made2024,
 
 
 def lpk(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "lpk", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "LPK_AUTHOR": "Ada"},
-    )
+    done = warm.call(arguments, cwd, {**os.environ, "LPK_AUTHOR": "Ada"})
     assert done.returncode == code, done.stdout + done.stderr
     if code == 2:
         assert done.stdout == ""
@@ -208,10 +202,7 @@ def test_a_ledger_is_named_as_an_argument_an_option_or_in_the_environment(folder
         if command != ["ledger", "screen"]:  # PAPER comes first there
             lpk(*command, "layers", cwd=where, code=code)
         lpk(*command, "--ledger", "layers", cwd=where, code=code)
-        env = {**os.environ, "LPK_LEDGER": "layers"}
-        done = subprocess.run(
-            [sys.executable, "-m", "lpk", *command], cwd=where, capture_output=True, check=False, env=env
-        )
+        done = warm.call(command, where, {**os.environ, "LPK_LEDGER": "layers"})
         assert done.returncode == code, done.stderr
     for name in names:
         lpk("ledger", "collect", "--source", "bibtex", "-O", "path=papers.bib", "--dry-run", *name, cwd=where)

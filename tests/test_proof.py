@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import in_folder, supported_records
@@ -57,7 +58,7 @@ def document_ledger(
 
 
 def lpk(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "lpk", *arguments], capture_output=True, text=True, check=False)
+    return warm.call(arguments)
 
 
 def proved(ledger: Ledger) -> tuple[int, dict[str, Any], str]:
