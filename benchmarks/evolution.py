@@ -87,7 +87,7 @@ def measured(bench: Bench, given: argparse.Namespace, seed: int) -> dict[str, di
     with bench.evaluator() as measure:
         (bar,) = measure.losses([parent])
     ours = {
-        "evolutionary, defaults": bench.search("evolutionary", scores=bench.scores("block-influence"), seed=seed),
+        "evolutionary, defaults": bench.search("evolutionary", scorer="block-influence", seed=seed),
         f"lazy-greedy, confidence {given.confidence}": bench.search(
             "lazy-greedy", {"confidence": given.confidence}, seed=seed
         ),
@@ -107,9 +107,12 @@ def measured(bench: Bench, given: argparse.Namespace, seed: int) -> dict[str, di
         for name, (mask, loss, forwards, spent) in answers.items()
     }
     for name, found in ours.items():
-        reached = next((cost.layer_forwards for cost, trial in found.path if trial.loss <= bar), None)
-        figures[name]["layer_forwards_to_that_loss"] = reached
-        figures[name]["times_fewer_to_that_loss"] = reached and figures["evopress, naive"]["layer_forwards"] / reached
+        reached = next((spent for spent, trial in found.path if trial.loss <= bar), None)
+        figures[name] |= {
+            "layer_forwards_to_that_loss": reached and reached.layer_forwards,
+            "tokens_to_that_loss": reached and reached.measurements * given.length,
+            "times_fewer_to_that_loss": reached and cost.naive_layer_forwards / reached.layer_forwards,
+        }
     return figures
 
 
@@ -117,8 +120,10 @@ def show(bench: Bench, given: argparse.Namespace, figures: dict[str, dict[str, A
     """One row for each search and seed."""
     rows = []
     for name, part in figures.items():
-        reached, fewer = (part.get(f"{what}_to_that_loss") for what in ("layer_forwards", "times_fewer"))
-        until = f"{fewer:.1f}x fewer, {reached:,}" if reached else "not reached"
+        reached, tokens, fewer = (
+            part.get(f"{what}_to_that_loss") for what in ("layer_forwards", "tokens", "times_fewer")
+        )
+        until = f"{reached:,}, {fewer:.1f}x fewer; {tokens:,} tokens" if reached else "not reached"
         rows.append(
             [
                 name,

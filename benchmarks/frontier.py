@@ -4,8 +4,9 @@
 
 The baseline is the peers' figures, measured once with their own code on SmolLM2-135M: 8 of 30 layers removed, calibrated on
 16 x 512 tokens of WikiText-2's training text, perplexity in float32 on 32 x 512 tokens of its test text. On other tokens
-than those they are no baseline. EvoPress's schedule was cut down to what could be run: 16 random masks, 30 generations of
-16 offspring, and in the last stage 4 of the 16 sequences, where the paper takes all.
+than those they are no baseline. Ours take those, or fewer and shorter sequences of them; a layer-forward is 512 tokens
+through a layer. EvoPress's schedule was cut down to what could be run: 16 random masks, 30 generations of 16 offspring,
+and in the last stage 4 of the 16 sequences, where the paper takes all.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ PEERS = {
     "EvoPress, 30 generations of 16, last stage on 4 sequences": (19_686, 110.61),
     "SLEB": (80_640, 106.75),
 }
-#: Searcher, scorer, calibration sequences at most.
+#: Searcher, scorer, calibration sequences and their tokens, at most.
 OURS = [
-    ("one-shot", "block-influence", 2),
-    ("evolutionary", "block-influence", 2),
-    ("lazy-greedy", None, 4),
-    ("lazy-greedy", None, 8),
-    ("lazy-greedy", None, 16),
-    ("evolutionary", "block-influence", 16),
+    ("one-shot", "block-influence", 2, 512),
+    ("lazy-greedy", None, 2, 512),
+    ("lazy-greedy", None, 8, 128),
+    ("lazy-greedy", None, 16, 128),
+    ("lazy-greedy", None, 8, 256),
+    ("evolutionary", "block-influence", 8, 128),
+    ("evolutionary", "block-influence", 16, 128),
+    ("lazy-greedy", None, 16, 512),
+    ("evolutionary", "block-influence", 16, 512),
 ]
 
 
@@ -50,15 +54,15 @@ def measured(bench: Bench, given: argparse.Namespace) -> dict[str, dict[str, Any
     """A point for each of our searches."""
     whole, problem = bench.calibration, bench.problem
     points = {}
-    for searcher, scorer, sequences in OURS:
-        bench.calibration = replace(whole, ids=whole.ids[:sequences])
+    for searcher, scorer, sequences, length in OURS:
+        bench.calibration = replace(whole, ids=tuple(part[:length] for part in whole.ids[:sequences]))
         bench.problem = replace(problem, sequences=len(bench.calibration.ids))
         options = {"confidence": given.confidence} if searcher == "lazy-greedy" else {}
-        found = bench.search(searcher, options, bench.scores(scorer) if scorer else None)
+        found = bench.search(searcher, options, scorer)
         mask = found.outcome.best.mask
-        how = scorer or f"confidence {given.confidence}"
-        points[f"lpk: {searcher}, {how}, {bench.problem.sequences} sequences"] = {
-            "layer_forwards": found.cost.layer_forwards * given.length // 512,
+        how, tokens = scorer or f"confidence {given.confidence}", len(bench.calibration.ids[0])
+        points[f"lpk: {searcher}, {how}, {bench.problem.sequences} x {tokens} tokens"] = {
+            "layer_forwards": found.cost.layer_forwards * tokens // 512,
             "perplexity": bench.perplexity(mask),
             "removed": list(mask.removed),
         }

@@ -6,7 +6,7 @@ The baseline is the optimum itself, known from every mask there is. The models a
 ``--rounds`` of each architecture with other weights, tokens and seeds, the first and last layer protected: searches with
 races and surrogates meet real losses, whose landscape is not that of a trained model. Regret is the loss above the
 optimum's in standard deviations of all masks' losses; a mask drawn at random has that of the last row. Layer-forwards
-count each search as if nothing had been known, its scorer's pass included.
+count each search as if nothing had been known, and what its scorer runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from common import arguments, report
-from searching import add_confidence
+from searching import add_confidence, scored
 
 from lpk.core.contracts import LayerScores, Loss, Problem
 from lpk.core.errors import UsageError
@@ -41,12 +41,16 @@ SCORED = {"cbo": {"variant": "gradient"}, "swap": {"start": "scores"}}
 
 @dataclass
 class World:
-    """A tiny model of which every mask's loss is known."""
+    """A tiny model of which every mask's loss is known.
+
+    Attributes:
+        scores: of each scorer, and the layer-forwards that they took.
+    """
 
     name: str
     evaluator: Evaluator
     problem: Problem
-    scores: dict[str, LayerScores]
+    scores: dict[str, tuple[LayerScores, int]]
     losses: Sequence[float]
 
     @classmethod
@@ -57,9 +61,7 @@ class World:
         evaluator = Evaluator(stack, objective, sequences, Memo(folder / f"{architecture}-{seed}"), "regret")
         ends = frozenset({0, given.layers - 1})
         problem = Problem(given.layers, given.remove, ends, sequences=given.sequences, seed=seed)
-        scorers: dict[str, Any] = {name: installed().find("scorer", name).create() for name in given.scorer}
-        with torch.inference_mode():
-            scores = {name: scorer.score(stack, sequences) for name, scorer in scorers.items()}
+        scores = {name: scored(stack, sequences, name) for name in given.scorer}
         every = itertools.combinations(problem.candidates, problem.budget)
         losses = evaluator.losses([problem.mask(removed) for removed in every])
         return cls(f"{architecture}, seed {seed}", evaluator, problem, scores, list(map(float, losses)))
@@ -71,15 +73,13 @@ class World:
     def search(self, searcher: Any, scorer: str | None) -> dict[str, Any]:
         """What a search finds, and what it takes."""
         tally = Tally()
-        if scorer:
-            passed = self.problem.sequences * self.problem.layers
-            tally.cost += Cost(passed, passed)
+        scores, passed = self.scores[scorer] if scorer else (None, 0)
+        tally.cost += Cost(passed, passed)
 
         def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
             tally.add(masks, sequences)
             return self.evaluator.losses(masks, sequences)
 
-        scores = self.scores[scorer] if scorer else None
         with tempfile.TemporaryDirectory() as folder:
             problem = replace(self.problem, scores=scores, workspace=Path(folder))
             best = drive(searcher, problem, losses_of).best

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from common import arguments
 
+from lpk import __version__
 from lpk.core.contracts import LayerScores, Loss, Problem
 from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
@@ -24,7 +25,7 @@ from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.items import Sequences
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
-from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.models import ModelSpec, fingerprint
 from lpk.core.pruning.precision import Precision
 from lpk.core.pruning.search import Outcome, Tally, Trial, drive
 from lpk.core.pruning.stack import LayerStack
@@ -85,7 +86,7 @@ class Bench:
             Corpus.read(given.calibration).draw(tokenizer, given.sequences, given.length, 0), given
         )
         self.held_out = Corpus.read(given.held_out).held_out(tokenizer, 32, given.length, whole=False)
-        self.dtype, self.memo = dtype, given.memo
+        self.dtype, self.memo, self._weights = dtype, given.memo, fingerprint(self.stack.model)
         self._perplexities: dict[LayerMask, float] = {}
         self.problem = Problem(
             self.stack.layers, given.remove, frozenset({0, self.stack.layers - 1}), sequences=len(self.calibration.ids)
@@ -95,27 +96,21 @@ class Bench:
     def evaluator(self, objective: str = "perplexity", sequences: Sequences | None = None) -> Iterator[Evaluator]:
         """Without ``--memo`` it begins with nothing, and its seconds are true."""
         made: Any = installed().find("objective", objective).create()
-        context = f"{objective} {self.stack.model.dtype}"
+        context = f"{objective} {self._weights} by lpk {__version__}"
         with (
             tempfile.TemporaryDirectory(prefix="lpk-benchmark-") as folder,
             closing(Memo(self.memo or Path(folder) / "memo.sqlite")) as memo,
         ):
             yield Evaluator(self.stack, made, sequences or self.calibration, memo, context)
 
-    def scores(self, scorer: str) -> LayerScores:
-        made: Any = installed().find("scorer", scorer).create()
-        with torch.inference_mode():
-            return made.score(self.stack, self.calibration)  # type: ignore[no-any-return]
-
     def search(
-        self, name: str, options: dict[str, Any] | None = None, scores: LayerScores | None = None, seed: int = 0
+        self, name: str, options: dict[str, Any] | None = None, scorer: str | None = None, seed: int = 0
     ) -> Found:
-        """Run a searcher; the forward of its scorer counts."""
+        """Run a searcher; what its scorer runs counts."""
         made: Any = installed().find("searcher", name).create(options or {})
         tally, path = Tally(), list[tuple[Cost, Trial]]()
-        if scores:
-            passed = self.problem.sequences * self.stack.layers
-            tally.cost += Cost(passed, passed)
+        scores, passed = scored(self.stack, self.calibration, scorer) if scorer else (None, 0)
+        tally.cost += Cost(passed, passed, measurements=passed // self.stack.layers)
 
         with self.evaluator() as measure, tempfile.TemporaryDirectory() as folder:
 
@@ -135,6 +130,15 @@ class Bench:
             with self.evaluator(sequences=self.held_out) as measure:
                 self._perplexities[mask] = math.exp(measure.losses([mask])[0])
         return self._perplexities[mask]
+
+
+def scored(stack: LayerStack, sequences: Sequences, scorer: str) -> tuple[LayerScores, int]:
+    """A scorer's scores, and the layer-forwards that they took."""
+    made: Any = installed().find("scorer", scorer).create()
+    before = stack.layer_forwards
+    with torch.inference_mode():
+        scores = made.score(stack, sequences)
+    return scores, stack.layer_forwards - before
 
 
 def _first(sequences: Sequences, given: argparse.Namespace) -> Sequences:

@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
         ("roofline", ["--model", "TINY", "--tokens", "40", "--threads", "1", *ONCE], "share_of_roofline"),
         ("greedy", [*SEARCH, "--sequences", "4"], "lpk: lazy-greedy, confidence 0.95, bfloat16"),
         ("racing", [*SEARCH, "--sequences", "6", "--orders", "2"], "same_mask"),
-        ("frontier", [*SEARCH, "--confidence", "0.9"], "lpk: lazy-greedy, confidence 0.9, 6 sequences"),
+        ("frontier", [*SEARCH, "--confidence", "0.9"], "lpk: lazy-greedy, confidence 0.9, 6 x 16 tokens"),
         (
             "evolution",
             [*SEARCH, "--sequences", "4", "--generations", "2", "--offspring", "4", "--initial", "3", "--last", "2"],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from lpk.core.pruning.items import Sequences
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_first, layer_by_layer
+from lpk.core.pruning.search import Tally
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed
 from lpk.testing import random_sequences, tiny_model
@@ -319,6 +321,21 @@ def test_a_look_at_fewer_sequences_costs_those_alone_and_the_rest_later(
     assert whole[0].items[:1] == few.items
     assert [float(loss) for loss in whole] == evaluator(stack, fresh).losses(masks)
     assert whole[0] == pytest.approx(sum(whole[0].items) / len(whole[0].items))
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.lists(st.sampled_from(ALL_MASKS), min_size=1, max_size=6), st.integers(1, 4)), max_size=5))
+def test_a_tally_counts_what_an_evaluator_spends(
+    stack: LayerStack, tmp_path_factory: pytest.TempPathFactory, looks: list[tuple[list[LayerMask], int]]
+) -> None:
+    """Whatever was looked at before, on however many sequences."""
+    memo, tally = Memo(tmp_path_factory.mktemp("tally") / "memo.sqlite"), Tally()
+    measured = evaluator(stack, memo, sequences=random_sequences(4, 8))
+    for masks, sequences in looks:
+        measured.losses(masks, sequences)
+        tally.add(masks, sequences)
+    assert replace(memo.cost(), head_tokens=0) == tally.cost
+    memo.close()
 
 
 def test_greedys_candidates_cost_half_of_a_forward_each() -> None:

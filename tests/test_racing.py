@@ -156,6 +156,13 @@ def test_an_equal_is_stopped_no_more_often_than_the_confidence_says(confidence: 
     assert stopped / trials == pytest.approx(share, abs=4 * (share / trials) ** 0.5)
 
 
+@pytest.mark.parametrize("confidence", [0.51, 0.999])
+def test_questions_answered_alike_show_nothing(confidence: float) -> None:
+    wrong, right = Loss.mean([1.0, 1.0], [1.0, 1.0]), Loss.mean([0.0, 0.0], [1.0, 1.0])
+    assert not is_worse(wrong, right, confidence)
+    assert not is_worse(right, wrong, confidence)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("plain", [greedy, beam, genetic, evolutionary])
 def test_without_racing_a_search_is_exactly_the_plain_one(plain: Plain, seed: int) -> None:

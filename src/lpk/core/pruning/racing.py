@@ -63,7 +63,10 @@ class Racing(Options):
 
 
 def is_worse(loss: Loss, than: Loss, confidence: float) -> bool:
-    """Whether a mask's loss is higher than another's on the same two or more sequences: a one-sided paired t-test."""
+    """Whether a mask's loss is higher than another's on the same two or more sequences: a one-sided paired t-test.
+
+    Differences without any spread, as of questions answered right or wrong, show nothing.
+    """
     from scipy.special import stdtrit
 
     count, weight = len(loss.items), math.fsum(loss.weights)
@@ -72,4 +75,4 @@ def is_worse(loss: Loss, than: Loss, confidence: float) -> bool:
     mean = math.fsum(share * d for share, d in zip(shares, differences, strict=True))
     squares = math.fsum((share * (d - mean)) ** 2 for share, d in zip(shares, differences, strict=True))
     error = math.sqrt(squares * count / (count - 1))
-    return mean > error * float(stdtrit(count - 1, confidence))
+    return error > 0 and mean > error * float(stdtrit(count - 1, confidence))

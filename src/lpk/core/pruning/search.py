@@ -7,7 +7,6 @@ import math
 import random
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,21 +140,20 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.cost, self.masks = Cost(), Counter[LayerMask]()
+        self.cost, self.masks = Cost(), dict[LayerMask, int]()
 
     def add(self, masks: Sequence[LayerMask], sequences: int) -> None:
         """Count a batch on the first ``sequences`` sequences."""
-        groups: dict[int, list[LayerMask]] = {}
-        for mask in dict.fromkeys(masks):
-            groups.setdefault(self.masks[mask], []).append(mask)
-        for have, group in groups.items():
-            more = max(0, sequences - have)
+        have = {mask: self.masks.get(mask, 0) for mask in masks}
+        looked = sorted({count for count in have.values() if count < sequences})
+        for begin, end in itertools.pairwise([*looked, sequences]):
+            missing = [mask for mask, count in have.items() if count <= begin]
             self.cost += Cost(
-                layer_forwards=more * Trie.of(group).edges(),
-                naive_layer_forwards=more * sum(len(mask.kept) for mask in group),
-                measurements=more * len(group),
+                layer_forwards=(end - begin) * Trie.of(missing).edges(),
+                naive_layer_forwards=(end - begin) * sum(len(mask.kept) for mask in missing),
+                measurements=(end - begin) * len(missing),
             )
-            self.masks.update(dict.fromkeys(group, more))
+        self.masks |= {mask: max(count, sequences) for mask, count in have.items()}
 
 
 def forecast(searcher: Searcher[Any], problem: Problem, patience: float) -> Tally | None:
