@@ -5,12 +5,14 @@
 The inner loop is what a mask costs on one sequence: embedding, every layer, losses. The roofline is the same products
 alone (same shapes, same precision, into memory that is there already). Floating-point operations are those of all
 products, attention's included (half of them: it is causal). ``plain forward`` is the baseline: the model's own forward,
-logits and ``cross_entropy``. Where a run would pack its weights (bfloat16 on AMX), it is measured with them plain too.
+logits and ``cross_entropy``. Where a run would pack its weights (bfloat16 on AMX), it is measured with them plain too, and so
+are the products: the roofline is the faster of the two.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,7 +41,6 @@ class Loop:
         self.batch = Batch(ids, torch.tensor([tokens]))
         if self.stack.head is None:
             raise SystemExit(f"{model}: its head is no linear one; the roofline is not defined for it")
-        self.shapes = self._shapes()
 
     def layers(self) -> torch.Tensor:
         """Embedding and every layer."""
@@ -62,12 +63,13 @@ class Loop:
         logits = self.stack.model(self.batch.ids, use_cache=False).logits[0, :-1]
         return cross_entropy(logits.float(), self.batch.ids[0, 1:], reduction="none")
 
-    def _shapes(self) -> list[tuple[int, torch.Tensor]]:
-        """(rows, weight) of every product with a weight, as they are met."""
-        met: list[tuple[int, torch.Tensor]] = []
+    @cached_property
+    def shapes(self) -> list[tuple[int, torch.Tensor, torch.nn.Module | None]]:
+        """Rows, weight, and the module that has a packed copy of it, if one has: of every product, as they are met."""
+        met: list[tuple[int, torch.Tensor, torch.nn.Module | None]] = []
 
         def note(module: torch.nn.Linear, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            met.append((output[..., 0].numel(), module.weight))
+            met.append((output[..., 0].numel(), module.weight, module if self.stack.packed_bytes else None))
 
         hooks = [
             m.register_forward_hook(note)
@@ -80,35 +82,41 @@ class Loop:
             hook.remove()
         head = self.stack.head
         assert head is not None
-        return met + [
-            (self.batch.ids.shape[1] - 1, block.to(getattr(torch, head.products)))
-            for block in head.weight.split(COLUMNS["cpu"])
-        ]
+        rows, words = self.batch.ids.shape[1] - 1, head.weight.split(COLUMNS["cpu"])
+        blocks = head.blocks or [None] * len(words)
+        multiplied = [block.to(getattr(torch, head.products)) for block in words]
+        return met + [(rows, *block) for block in zip(multiplied, blocks, strict=True)]
 
     def products(self) -> None:
         """The products alone."""
         for left, weight, result in self.operands:
             torch.mm(left, weight.T, out=result)
 
-    @property
+    def packed_products(self) -> None:
+        """The same by packed copies of the weights."""
+        for (_, _, packed), (left, weight, result) in zip(self.shapes, self.operands, strict=True):
+            if packed is None:
+                torch.mm(left, weight.T, out=result)
+            else:
+                packed(left)
+
+    @cached_property
     def operands(self) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """What is multiplied; operands of one shape share memory, as they do in a model."""
-        if not hasattr(self, "_operands"):
-            lefts = {(rows, w.shape[1], w.dtype): torch.randn(rows, w.shape[1]).to(w.dtype) for rows, w in self.shapes}
-            results = {
-                (rows, w.shape[0], w.dtype): torch.empty(rows, w.shape[0], dtype=w.dtype) for rows, w in self.shapes
-            }
-            self._operands = [
-                (lefts[rows, w.shape[1], w.dtype], w, results[rows, w.shape[0], w.dtype]) for rows, w in self.shapes
-            ]
-        return self._operands
+        shapes = [(rows, w.shape[1], w.shape[0], w.dtype) for rows, w, _ in self.shapes]
+        lefts = {(rows, width, kind): torch.randn(rows, width).to(kind) for rows, width, _, kind in shapes}
+        results = {(rows, words, kind): torch.empty(rows, words, dtype=kind) for rows, _, words, kind in shapes}
+        return [
+            (lefts[rows, width, kind], weight, results[rows, words, kind])
+            for (rows, width, words, kind), (_, weight, _) in zip(shapes, self.shapes, strict=True)
+        ]
 
     def gflop(self) -> dict[str, float]:
         """Operations of the products with weights, and of attention, in 1e9."""
         config = self.stack.model.config.get_text_config()
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         attention = self.stack.layers * 2 * self.batch.ids.shape[1] ** 2 * width * config.num_attention_heads
-        return {"products": sum(2 * rows * w.numel() for rows, w in self.shapes) / 1e9, "attention": attention / 1e9}
+        return {"products": sum(2 * rows * w.numel() for rows, w, _ in self.shapes) / 1e9, "attention": attention / 1e9}
 
     def where(self) -> dict[str, float]:
         """Seconds by what they were spent on: of each kind the least of three passes."""
@@ -157,12 +165,13 @@ def measured(plain: Loop, loop: Loop, rounds: int) -> dict[str, Any]:
     """Rates and the roofline, with so many threads as torch has now; ``loop`` is packed where a run would pack."""
     work = {"plain forward": plain.plain, "lpk": loop.evaluate, "products alone": plain.products}
     if loop is not plain:
-        work["lpk, nothing packed"] = plain.evaluate
+        work |= {"lpk, nothing packed": plain.evaluate, "packed products alone": loop.packed_products}
     gflop, seconds = loop.gflop(), in_turns(work, rounds)
     key = "cpu" if torch.get_num_threads() == 1 else "best"
     taken = {name: part[key] for name, part in seconds.items()}
-    roof = gflop["products"] / taken["products alone"]
-    rates = {name: sum(gflop.values()) / taken[name] for name in work if name != "products alone"}
+    alone = {name: spent for name, spent in taken.items() if name.endswith("products alone")}
+    roof = gflop["products"] / min(alone.values())
+    rates = {name: sum(gflop.values()) / taken[name] for name in work if name not in alone}
     where = loop.where()
     where["Python and what is between"] = max(0.0, seconds["lpk"]["best"] - sum(where.values()))
     return {
@@ -175,7 +184,11 @@ def show(given: argparse.Namespace, figures: dict[str, dict[str, Any]]) -> None:
     """The products, each way, and where the time of lpk goes."""
     rows: list[list[Any]] = []
     for name, part in figures.items():
-        rows.append([f"{name}: products alone", part["taken"]["products alone"], part["roofline_gflops"], ""])
+        rows += [
+            [f"{name}: {what}", taken, part["gflop"]["products"] / taken, ""]
+            for what, taken in part["taken"].items()
+            if what.endswith("products alone")
+        ]
         rows += [
             [f"{name}: {who}", part["taken"][who], rate, f"{part['share_of_roofline'][who]:.0%}"]
             for who, rate in part["gflops"].items()
