@@ -41,9 +41,10 @@ def call(
         files = [os.devnull, *map(str, said)]
         wanted = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "env": dict(env), "files": files}
         print(json.dumps(wanted), file=server.stdin, flush=True)
-        code = int(server.stdout.readline())
+        code = server.stdout.readline()
+        assert code, "the process that forks has ended"
         out, err = (path.read_text(encoding="utf-8") for path in said)
-    return subprocess.CompletedProcess(["lpk", *arguments], code, out, err)
+    return subprocess.CompletedProcess(["lpk", *arguments], int(code), out, err)
 
 
 @functools.cache
