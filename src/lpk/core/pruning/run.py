@@ -96,7 +96,7 @@ def execute(
         run.load(*corpora)
         facts = run.facts()
         require_space(out, run.space(), "this run")
-        directory.begin(facts)
+        directory.begin(facts, progress.note)
         run.open_memo(facts, store or out / "memo.sqlite", directory.id)
         try:
             run.score()
@@ -107,8 +107,7 @@ def execute(
         finally:
             run.memo.close()
         write_tables(out, run.outcome, parts.part_names)
-        write_json(out / "cost.json", run.cost)
-        return {"run": directory.finish({**facts, "result": result}), "cost": run.cost}
+        return directory.finish({**facts, "result": result}, run.cost)
 
 
 @dataclass

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,15 +15,18 @@ import yaml
 from filelock import FileLock, Timeout
 
 from lpk.core.errors import UsageError
-from lpk.core.files import PARTIAL, existing, room, sweep, write_json, write_text
+from lpk.core.files import PARTIAL, digest, existing, json_text, room, set_aside, sweep, write_json, write_text
 from lpk.core.pruning.recipe import Recipe
+
+#: What a run writes and no person has reason to change; ``model/`` is besides.
+_RECORDS = ("recipe.yaml", "scores.json", "trials.csv", "front.csv", "mergekit.yml")
 
 
 class RunDirectory:
     """A run's folder, held by one process at a time.
 
     ``run.json`` says what is being run from the beginning on and is written again, whole, at the very end: its
-    ``status`` is ``complete`` only when everything else is there.
+    ``status`` is ``complete`` only when everything else is there. ``cost.json`` lists what that is.
 
     Attributes:
         before: what ``run.json`` said when the folder was opened, if there was one.
@@ -59,15 +63,20 @@ class RunDirectory:
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """``{"run": ..., "cost": ...}`` if the run is complete and its parts are there."""
+        """``{"run": ..., "cost": ...}`` if the run is complete and what it wrote is there as it was."""
         found = read_run(self.path)
-        parts = [self.path / "cost.json", self.path / "trials.csv", self.path / "model" / "config.json"]
-        if found and found["status"] == "complete" and all(part.exists() for part in parts):
-            return {"run": found, "cost": json.loads(parts[0].read_text(encoding="utf-8"))}
+        if found and found["status"] == "complete" and not self._damage(found):
+            return {"run": found, "cost": json.loads((self.path / "cost.json").read_text(encoding="utf-8"))}
         return None
 
-    def begin(self, facts: dict[str, Any]) -> None:
+    def begin(self, facts: dict[str, Any], tell: Callable[[str], None]) -> None:
         """Claim the folder and write what is being run; on resume, check that model and data are what they were.
+
+        What a complete run wrote and is not there as it was will be written again; what lies in its place is set aside.
+
+        Args:
+            facts: what ``run.json`` says from the beginning on.
+            tell: called with what a person should know.
 
         Raises:
             UsageError: a fingerprint differs from the one the run began with, another process was faster, or there is
@@ -83,17 +92,49 @@ class RunDirectory:
                     f"{self.path}: the {part.replace('_', '-')} has changed since this run began; give another --out"
                 )
         sweep(self.path)
+        if damage := self._damage(before):
+            # Not run.json: by it the folder is known as a run's.
+            places = [self.path / name for name in dict.fromkeys(Path(name).parts[0] for name in damage)]
+            aside = [set_aside(place).name for place in places if place.exists() and place.name != "run.json"]
+            found = ", ".join(f"{name} {wrong}" for name, wrong in damage.items())
+            tell(f"{self.path}: {found}; writing it again" + (f", the old is now {', '.join(aside)}" if aside else ""))
         write_json(self.path / "run.json", {**facts, "status": "running"})
         recipe = self.recipe.model_dump(mode="json")
         if not self._id.exists():
             write_text(self._id, uuid.uuid4().hex + "\n")
         write_text(self.path / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
 
-    def finish(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """Write the result and declare the run complete."""
+    def finish(self, facts: dict[str, Any], cost: dict[str, Any]) -> dict[str, Any]:
+        """Write the result and what it took, and declare the run complete; ``{"run": ..., "cost": ...}``.
+
+        Of ``model/`` only sizes are kept: it may be large, and worked on where it is.
+        """
         whole = {**facts, "status": "complete"}
-        write_json(self.path / "run.json", whole)
-        return whole
+        text = json_text(whole)
+        records = {name: digest(self.path / name) for name in _RECORDS if (self.path / name).exists()}
+        records["run.json"] = hashlib.sha256(text.encode()).hexdigest()
+        saved = sorted(file for file in (self.path / "model").rglob("*") if file.is_file())
+        model = {str(file.relative_to(self.path)): _size(file) for file in saved}
+        cost = {**cost, "written": {"sha256": records, "bytes": model}}
+        write_json(self.path / "cost.json", cost)
+        write_text(self.path / "run.json", text)
+        return {"run": whole, "cost": cost}
+
+    def _damage(self, before: dict[str, Any] | None) -> dict[str, str]:
+        """What a complete run wrote and is not there as it was, each with what is wrong with it."""
+        if not before or before["status"] != "complete":
+            return {}
+        try:
+            written = json.loads((self.path / "cost.json").read_text(encoding="utf-8"))["written"]
+            records, model = written["sha256"].items(), written["bytes"].items()
+        except FileNotFoundError:
+            return {"cost.json": "is missing"}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {"cost.json": "is damaged"}
+        gone = {name: "is missing" for name, _ in (*records, *model) if not (self.path / name).is_file()}
+        cut = {name: "is cut short" for name, size in model if name not in gone and _size(self.path / name) < size}
+        other = {name: "has changed" for name, sha in records if name not in gone and digest(self.path / name) != sha}
+        return {**gone, **cut, **other}
 
     def _acquire(self) -> None:
         try:
@@ -118,6 +159,10 @@ class RunDirectory:
         if (before is None or before["status"] != "complete") and not os.access(place, os.W_OK):
             raise UsageError(f"--out {self.path}: {place} cannot be written")
         return before
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
 
 
 def _is_ours(file: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from lpk.core.errors import EnvironmentMissing, UsageError
-from lpk.core.files import network_file_system, room
+from lpk.core.files import network_file_system, room, set_aside
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -122,7 +122,7 @@ class Store:
             tell(f"{file} is on {kind}, where SQLite cannot be shared between machines; --store postgresql://... can")
         with self._lock(file):
             if damage := self._damage(file):
-                aside = _set_aside(file)
+                aside = set_aside(file, "-wal", "-shm")  # its log, so that they still belong together
                 tell(f"{file} is damaged ({damage}); it is now {aside.name}, and measuring begins anew")
             with self.transaction() as database:
                 database.exec_driver_sql(f"PRAGMA application_id = {_MARK}")
@@ -222,15 +222,3 @@ def _engine(url: URL) -> Engine:
 def _head(file: Path) -> bytes:
     with file.open("rb") as opened:
         return opened.read(_MARK_AT + 4)
-
-
-def _set_aside(file: Path) -> Path:
-    """Rename the file, and its log so that they still belong together."""
-    number = 1
-    while (aside := file.with_name(f"{file.name}.corrupt-{number}")).exists():
-        number += 1
-    for ending in ("-wal", "-shm", ""):
-        part = file.with_name(file.name + ending)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + ending))
-    return aside
