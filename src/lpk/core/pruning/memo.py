@@ -105,10 +105,14 @@ class Memo:
 
         loss += 0.0  # SQLite would give -0.0 back as 0.0; so does this, for every database and before it is stored
         row = {"context": context, "mask": _key(mask), "item": item, "loss": loss}
-        with self._store.transaction() as database:
-            new = database.execute(text(_ADD), row, execution_options={"preserve_rowcount": True}).rowcount
-            self._spend(database, cost)
-        if new:
+
+        def write(database: Connection, again: bool) -> bool:
+            new = bool(database.execute(text(_ADD), row, execution_options={"preserve_rowcount": True}).rowcount)
+            if new or not again:  # else both were committed before the connection was lost
+                self._spend(database, cost)
+            return new
+
+        if self._store.commit(write):
             self._seen[context, mask][item] = loss
 
     def spend(self, cost: Cost) -> None:

@@ -7,9 +7,9 @@ that is damaged is set aside, whole, and a new one begun.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -45,7 +45,17 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+#: Seconds to wait for another process that checks the same file: without a word, and then.
+_SOON, _LONG = 2, 600
+
 _WANTED = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE (an @ in the password is written %40)"
+
+
+T = TypeVar("T")
+
+
+class _Lost(UsageError):
+    """The connection to the server was lost."""
 
 
 class Store:
@@ -67,6 +77,7 @@ class Store:
         self.file = Path(url.database or "") if url.drivername == _DRIVERS["sqlite"] else None
         # A query may hold a password too.
         self.name = str(self.file or url.set(query={}, drivername="postgresql").render_as_string(hide_password=True))
+        self._given = self.name if isinstance(where, Path) else f"--store sqlite:///{self.name}"
         self._engine = _engine(url)
 
     def check(self) -> None:
@@ -109,7 +120,23 @@ class Store:
             with room(self.name), self._engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            raise UsageError(f"{self.name}: {' '.join(str(error.orig).split())}") from error
+            kind = _Lost if error.connection_invalidated else UsageError
+            raise kind(f"{self.name}: {' '.join(str(error.orig).split())}") from error
+
+    def commit(self, work: Callable[[Connection, bool], T]) -> T:
+        """Commit what ``work`` executes, together; once more if the connection is lost meanwhile.
+
+        Whether the server had committed it before nobody can tell: ``work`` is told that it is called again.
+
+        Raises:
+            UsageError: as :meth:`transaction`.
+        """
+        try:
+            with self.transaction() as database:
+                return work(database, False)
+        except _Lost:
+            with self.transaction() as database:
+                return work(database, True)
 
     def close(self) -> None:
         """Close it; SQLite folds the write-ahead log into the file."""
@@ -120,7 +147,7 @@ class Store:
         """Make sure that the file is a sound one of ours, or new; one process at a time."""
         if kind := network_file_system(file):
             tell(f"{file} is on {kind}, where SQLite cannot be shared between machines; --store postgresql://... can")
-        with self._lock(file):
+        with self._locked(file, tell):
             if damage := self._damage(file):
                 aside = set_aside(file, "-wal", "-shm")  # its log, so that they still belong together
                 tell(f"{file} is damaged ({damage}); it is now {aside.name}, and measuring begins anew")
@@ -129,13 +156,27 @@ class Store:
                 # Write-ahead logging: readers and a writer do not wait for each other, and SIGKILL takes nothing.
                 database.exec_driver_sql("PRAGMA journal_mode = WAL")
 
-    @contextmanager
-    def _lock(self, file: Path) -> Iterator[None]:
+    def _locked(self, file: Path, tell: Callable[[str], None]) -> AbstractContextManager[object]:
+        """A context in which no other process checks or creates the file."""
+        if file.is_dir():
+            raise UsageError(f"{self._given}: this is a folder; wanted a file, such as {file / 'memo.sqlite'}")
+        place = file.with_name(f".{file.name}.lock")
         try:
-            with room(file), FileLock(file.with_name(f".{file.name}.lock"), timeout=600):
-                yield
-        except Timeout:
-            raise UsageError(f"{file}: another process has been checking it for ten minutes") from None
+            with room(file):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.touch()  # where it cannot be created, FileLock would wait for it
+        except FileNotFoundError:
+            raise UsageError(f"{self._given}: no file can be created in {file.parent}") from None
+        lock = FileLock(place)
+        with room(file):
+            try:
+                return lock.acquire(timeout=_SOON)
+            except Timeout:
+                tell(f"{file}: waiting for another process that is checking it")
+            try:
+                return lock.acquire(timeout=_LONG)
+            except Timeout:
+                raise UsageError(f"{file}: another process has been checking it for ten minutes") from None
 
     def _damage(self, file: Path) -> str:
         """What is wrong with the file, if anything is; one that is not ours is refused.
@@ -212,7 +253,8 @@ def _engine(url: URL) -> Engine:
             import psycopg  # noqa: F401
         except ImportError as error:
             raise EnvironmentMissing('a memo on PostgreSQL needs psycopg: pip install "lpk[postgres]"') from error
-        return create_engine(url, connect_args={"connect_timeout": 10})
+        # A connection that idled too long, or that a restart has cut, is found out before it is used, and replaced.
+        return create_engine(url, connect_args={"connect_timeout": 10}, pool_pre_ping=True)
     engine = create_engine(url, connect_args={"timeout": 60})
     # With write-ahead logging only a power cut could take the last rows, never tear one; FULL syncs at every commit.
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = NORMAL"))
