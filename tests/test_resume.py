@@ -107,6 +107,28 @@ def test_a_run_is_resumed_from_another_folder(
     assert list(there.iterdir()) == []
 
 
+@pytest.mark.parametrize("lost", ["cut", "removed"])
+def test_a_run_without_its_record_goes_on_from_its_recipe(
+    lost: str, lpk: Lpk, base: list[Any], finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished[0], tmp_path / "copy")
+    os.truncate(out / "run.json", 300)
+    if lost == "removed":
+        (out / "run.json").unlink()
+        scores = json.loads((out / "scores.json").read_text())
+        (out / "scores.json").write_text(json.dumps({**scores, "layers": scores["layers"][::-1]}))  # another model's
+    refused(lpk(*base, "--seed", 9, "--out", out), 2, "holds another run", "seed 0, not 9")
+    again = ["run", "--resume", out] if lost == "cut" else [*base, "--out", out]
+    done = lpk(*again, "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stderr
+        == f"lpk: note: {out}: its run.json is lost or damaged; going on from recipe.yaml and what was measured\n"
+    )
+    assert contents(out) == contents(finished[0])
+    assert json.loads(done.stdout)["cost"]["measurements"] == finished[1]["cost"]["measurements"]
+
+
 def test_a_model_that_changed_meanwhile_is_noticed(
     lpk: Lpk, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
 ) -> None:

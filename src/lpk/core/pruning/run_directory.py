@@ -20,6 +20,8 @@ from lpk.core.pruning.recipe import Recipe
 
 #: What a run writes and no person has reason to change; ``model/`` is besides.
 _RECORDS = ("recipe.yaml", "scores.json", "trials.csv", "front.csv", "mergekit.yml")
+#: What must be the same when a run goes on, as it stands in ``run.json``.
+_FINGERPRINTED = ("model", "calibration", "held_out")
 
 
 class RunDirectory:
@@ -86,12 +88,15 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         self._acquire()
         before = self._check()  # again: while the model was loaded, another process may have come and gone
-        for part in ("model", "calibration", "held_out"):
-            if before and before[part]["fingerprint"] != facts[part]["fingerprint"]:
+        for part in _FINGERPRINTED:
+            if before and before.get(part, facts[part])["fingerprint"] != facts[part]["fingerprint"]:
                 raise UsageError(
                     f"{self.path}: the {part.replace('_', '-')} has changed since this run began; give another --out"
                 )
         sweep(self.path)
+        if before and before["status"] == "lost":
+            (self.path / "scores.json").unlink(missing_ok=True)  # run.json alone knew of which model they are
+            tell(f"{self.path}: its run.json is lost or damaged; going on from recipe.yaml and what was measured")
         if damage := self._damage(before):
             # Not run.json: by it the folder is known as a run's.
             places = [self.path / name for name in dict.fromkeys(Path(name).parts[0] for name in damage)]
@@ -179,24 +184,39 @@ def _difference(before: dict[str, Any], recipe: Recipe) -> str:
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
-    """What a folder's ``run.json`` says, if there is one.
+    """What a folder's ``run.json`` says; of a run that has lost it, the recipe, with the status ``lost``.
 
     Raises:
-        UsageError: it is not readable.
+        UsageError: it is not readable, or not one of lpk's.
     """
     try:
-        text = (path / "run.json").read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+        data = (path / "run.json").read_bytes()
+    except FileNotFoundError:
+        return _lost(path)
+    except NotADirectoryError:
         return None
     except OSError as error:
         raise UsageError(f"{path}: cannot read run.json ({error.strerror})") from None
     try:
-        found = json.loads(text)
-        if not (isinstance(found, dict) and isinstance(found["recipe"], dict) and "status" in found):
-            raise ValueError
-    except (ValueError, KeyError):
-        raise UsageError(f"{path}: its run.json is not one of lpk's") from None
-    return found
+        found: dict[str, Any] = json.loads(data)
+        known = all(found[part]["fingerprint"] for part in _FINGERPRINTED)
+        if known and found["status"] and isinstance(found["recipe"], dict):
+            return found
+    except (ValueError, KeyError, TypeError):
+        pass
+    if lost := _lost(path):
+        return lost
+    raise UsageError(f"{path}: its run.json is not one of lpk's; give another --out, or move it away")
+
+
+def _lost(path: Path) -> dict[str, Any] | None:
+    """What is left of a run without its ``run.json``: the memo knows its losses, and they are of this model and data."""
+    if not (path / ".id").exists():  # else the recipe may be anybody's
+        return None
+    try:
+        return {"recipe": Recipe.read(path / "recipe.yaml"), "status": "lost"}
+    except UsageError:
+        return None
 
 
 def default_path(recipe: Recipe) -> Path:
