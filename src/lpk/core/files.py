@@ -74,9 +74,12 @@ def require_space(where: Path, needed: int, purpose: str) -> None:
     """Refuse to begin what could not be finished.
 
     Raises:
-        UsageError: fewer than ``needed`` bytes are free at ``where``.
+        UsageError: fewer than ``needed`` bytes are free at ``where``, or it is nowhere for files, such as ``/proc``.
     """
-    free = shutil.disk_usage(existing(where)).free
+    place = existing(where)
+    total, _, free = shutil.disk_usage(place)
+    if not total:
+        raise UsageError(f"cannot write {where}: {place} is no file system that files can be kept on")
     if free < needed:
         raise UsageError(
             f"no space for {purpose} on the disk of {where}: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free"
