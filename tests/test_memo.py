@@ -233,7 +233,7 @@ def test_a_connection_that_is_lost_within_a_transaction_loses_and_doubles_nothin
         adding = pool.submit(memo.add, "context", MASK, "item", 1.5, Cost(measurements=1))
         cut_off(connection)
         if committed:  # as if the server had, and only its answer were lost
-            connection.execute("INSERT INTO measurement VALUES ('context', '4:1,2', 'item', 1.5)")
+            connection.execute("INSERT INTO measurement VALUES ('context', '4:1,2', 'item', 1.5, NULL)")
             connection.execute("INSERT INTO cost VALUES ('run', 'measurements', 1)")
         connection.commit()
         adding.result(timeout=60)
@@ -257,7 +257,7 @@ def garbled(data: bytes, start: int, length: int) -> bytes:
     return data[:start] + b"\xa5" * length + data[start + length :]
 
 
-@pytest.mark.parametrize("damage", ["a page", "the schema", "the end"])
+@pytest.mark.parametrize("damage", ["a page", "the schema", "the end", "the header", "all"])
 def test_a_damaged_memo_is_set_aside_and_said(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "memo.sqlite"
     for number in (1, 2):
@@ -267,6 +267,8 @@ def test_a_damaged_memo_is_set_aside_and_said(damage: str, tmp_path: Path) -> No
             "a page": garbled(whole, page, 4096),
             "the schema": garbled(whole, 100, 3996),
             "the end": whole[:-5000],
+            "the header": bytes(4096) + whole[4096:],
+            "all": b"no database",
         }[damage]
         path.write_bytes(broken)
         told: list[str] = []
@@ -310,17 +312,52 @@ def test_processes_that_find_the_damage_at_once_set_it_aside_once(tmp_path: Path
     assert [file.name for file in tmp_path.glob("*corrupt*")] == ["memo.sqlite.corrupt-1"]
 
 
-@pytest.mark.parametrize("kind", ["text", "short", "database"])
+@pytest.mark.parametrize("kind", ["text", "short", "database", "own folder"])
 def test_a_file_that_is_no_memo_is_refused_and_left_alone(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "memo.sqlite"
     path.write_bytes({"text": b"this is not a database" * 100, "short": b"note"}.get(kind, b""))
-    if kind == "database":
+    if kind in ("database", "own folder"):
         execute(path, "CREATE TABLE measurement (mine TEXT)")
     before = path.read_bytes()
     with pytest.raises(UsageError, match="this is no memo of lpk's; move the file away"):
-        Memo(path)
+        Memo(path if kind == "own folder" else f"sqlite:///{path}")
     assert path.read_bytes() == before
     assert {file.name for file in tmp_path.iterdir()} <= {"memo.sqlite", ".memo.sqlite.lock"}
+
+
+def test_a_changed_loss_is_measured_again_and_said(where: Path | str) -> None:
+    Memo(where).close()
+    told: list[str] = []
+    memo = Memo(where, "run", told.append)
+    for item, loss in {"one": 3.571428, "two": 2.5}.items():
+        memo.add("context", MASK, item, loss, Cost(measurements=1))
+    execute(where, "UPDATE measurement SET loss = 7.142856 WHERE item = 'one'")
+    memo.close()
+    memo = Memo(where, "run", told.append)
+    assert memo.known("context", [MASK], ["one", "two"]) == {MASK: {"two": 2.5}}
+    (line,) = told
+    assert line.endswith(": 1 loss did not match the checksum; measuring again")
+    memo.add("context", MASK, "one", 3.571428, Cost(measurements=1))
+    memo.close()
+    again = Memo(where, "run", told.append)
+    assert again.known("context", [MASK], ["one", "two"]) == {MASK: {"one": 3.571428, "two": 2.5}}
+    assert len(told) == 1
+    again.close()
+
+
+def test_a_memo_from_before_there_were_checksums_goes_on(where: Path | str) -> None:
+    memo = Memo(where, "run")
+    memo.add("context", MASK, "old", 1.5, Cost(measurements=1))
+    memo.close()
+    execute(where, "ALTER TABLE measurement DROP COLUMN checksum")
+    execute(where, "UPDATE memo SET schema_version = 1")
+    for item in ("new", "newer"):
+        memo = Memo(where, "run")
+        memo.add("context", MASK, item, 2.5, Cost(measurements=1))
+        assert memo.known("context", [MASK], ["old", item]) == {MASK: {"old": 1.5, item: 2.5}}
+        memo.close()
+    assert execute(where, "SELECT item FROM measurement WHERE checksum IS NULL") == [("old",)]
+    assert execute(where, "SELECT schema_version FROM memo") == [(2,)]
 
 
 def test_a_database_of_something_else_is_refused_and_left_alone(server: postgres.Server) -> None:
@@ -334,8 +371,8 @@ def test_a_database_of_something_else_is_refused_and_left_alone(server: postgres
 
 def test_a_memo_of_another_version_is_refused(where: Path | str) -> None:
     Memo(where).close()
-    execute(where, "UPDATE memo SET schema_version = 2")
-    with pytest.raises(UsageError, match=r"another version of lpk \(schema 2, this lpk knows 1\)"):
+    execute(where, "UPDATE memo SET schema_version = 3")
+    with pytest.raises(UsageError, match=r"another version of lpk \(schema 3, this lpk knows 2\)"):
         Memo(where)
 
 

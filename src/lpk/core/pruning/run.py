@@ -91,8 +91,9 @@ def execute(
         run = _Run(recipe, parts, spec, precision, out, progress, stream, memory)
         if store:
             Store(store).check()  # before minutes of loading
-        elif directory.before and not (out / "memo.sqlite").exists():
-            progress.note(f"{out} has no memo.sqlite; if this run began with --store, give it again to find its losses")
+        elif directory.before and not ((memo := out / "memo.sqlite").exists() and memo.stat().st_size):
+            lack = "has no memo.sqlite, or an empty one"
+            progress.note(f"{out} {lack}; if this run began with --store, give it again to find its losses")
         run.load(*corpora)
         facts = run.facts()
         require_space(out, run.space(), "this run")

@@ -1,7 +1,7 @@
 """The database that a memo lives in: an SQLite file, or PostgreSQL for many machines. Opened, checked, its errors told.
 
-An SQLite file is known as lpk's by four bytes in its header: any other file is refused and not touched. One of lpk's
-that is damaged is set aside, whole, and a new one begun.
+An SQLite file is known as lpk's by four bytes in its header: any other database is refused and not touched. One of lpk's
+that is damaged is set aside, whole, and a new one begun; so is, in a folder of lpk's own, what is no database any more.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from lpk.core.files import network_file_system, room, set_aside
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
-_VERSION = 1
+_VERSION = 2
 #: Both databases read the same SQL. Without rowids a table is its index: half the bytes, and one tree to check.
 _SCHEMA = (
     "CREATE TABLE memo (schema_version INTEGER NOT NULL)",
     f"INSERT INTO memo VALUES ({_VERSION})",
     "CREATE TABLE measurement (context TEXT NOT NULL, mask TEXT NOT NULL, item TEXT NOT NULL,"
-    " loss DOUBLE PRECISION NOT NULL, PRIMARY KEY (context, mask, item)) {without_rowid}",
+    " loss DOUBLE PRECISION NOT NULL, checksum BIGINT, PRIMARY KEY (context, mask, item)) {without_rowid}",
     "CREATE TABLE cost (run TEXT NOT NULL, name TEXT NOT NULL, value BIGINT NOT NULL, PRIMARY KEY (run, name))"
     " {without_rowid}",
 )
+#: From a schema to the next. Losses from before there were checksums have none.
+_UPGRADES = {1: "ALTER TABLE measurement ADD COLUMN checksum BIGINT"}
 _WITHOUT_ROWID = {"sqlite": "WITHOUT ROWID", "postgresql": ""}
 
 #: The header's application id, https://www.sqlite.org/fileformat.html#application_id, and where it is.
@@ -77,7 +79,8 @@ class Store:
         self.file = Path(url.database or "") if url.drivername == _DRIVERS["sqlite"] else None
         # A query may hold a password too.
         self.name = str(self.file or url.set(query={}, drivername="postgresql").render_as_string(hide_password=True))
-        self._given = self.name if isinstance(where, Path) else f"--store sqlite:///{self.name}"
+        self._own = isinstance(where, Path)  # no person gave it: it is in a folder of lpk's
+        self._given = self.name if self._own else f"--store sqlite:///{self.name}"
         self._engine = _engine(url)
 
     def check(self) -> None:
@@ -179,7 +182,7 @@ class Store:
                 raise UsageError(f"{file}: another process has been checking it for ten minutes") from None
 
     def _damage(self, file: Path) -> str:
-        """What is wrong with the file, if anything is; one that is not ours is refused.
+        """What is wrong with the file, if anything is; one that is somebody's is refused.
 
         All of it is read, every time: 0.7 s for the 125 MB of a million measurements, or what the disk needs, against
         minutes of a run. The part of a full integrity check that is left out, indexes beside their tables, would find
@@ -199,7 +202,7 @@ class Store:
                 raise UsageError(f"{file}: {error.orig}") from error
             # Only what SQLite cannot read is opened without it: closing a file drops the locks that SQLite has on it in
             # this process, and another one, thinking itself alone, would delete a log that is in use.
-            if _head(file)[_MARK_AT:] != _MARK.to_bytes(4):
+            if not self._own and _head(file)[_MARK_AT:] != _MARK.to_bytes(4):
                 raise foreign from error
             found = str(error.orig)
         self._engine.dispose()
@@ -218,6 +221,10 @@ class Store:
             elif "memo" not in tables:
                 raise UsageError(f"{self.name}: this database holds other tables and no memo; give lpk one of its own")
             version = database.exec_driver_sql("SELECT schema_version FROM memo").scalar_one()
+            while version in _UPGRADES:
+                database.exec_driver_sql(_UPGRADES[version])
+                version += 1
+                database.exec_driver_sql(f"UPDATE memo SET schema_version = {version}")
             if version != _VERSION:
                 versions = f"schema {version}, this lpk knows {_VERSION}"
                 raise UsageError(
