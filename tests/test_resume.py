@@ -195,7 +195,7 @@ def test_what_a_finished_run_wrote_is_written_again_if_it_is_not_there_as_it_was
         record = json.loads((out / "run.json").read_text())
         record["result"]["held_out_perplexity"]["pruned"] = 1.0
         (out / "run.json").write_text(json.dumps(record))
-        said, aside = ["trials.csv has changed", "run.json has changed"], {"trials.csv"}
+        said, aside = ["trials.csv has changed", "run.json has changed"], {"trials.csv", "run.json"}
     else:
         os.truncate(out / "cost.json", 50)
         said, aside = ["cost.json is damaged"], {"cost.json"}

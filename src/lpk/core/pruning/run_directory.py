@@ -98,9 +98,8 @@ class RunDirectory:
             (self.path / "scores.json").unlink(missing_ok=True)  # run.json alone knew of which model they are
             tell(f"{self.path}: its run.json is lost or damaged; going on from recipe.yaml and what was measured")
         if damage := self._damage(before):
-            # Not run.json: by it the folder is known as a run's.
             places = [self.path / name for name in dict.fromkeys(Path(name).parts[0] for name in damage)]
-            aside = [set_aside(place).name for place in places if place.exists() and place.name != "run.json"]
+            aside = [set_aside(place).name for place in places if place.exists()]
             found = ", ".join(f"{name} {wrong}" for name, wrong in damage.items())
             tell(f"{self.path}: {found}; writing it again" + (f", the old is now {', '.join(aside)}" if aside else ""))
         write_json(self.path / "run.json", {**facts, "status": "running"})
