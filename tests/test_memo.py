@@ -8,13 +8,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import postgres
 import pytest
 from conftest import Lpk, contents, refused
+from filelock import FileLock
 
 from lpk.core.errors import EnvironmentMissing, UsageError
 from lpk.core.files import file_system
@@ -194,16 +198,48 @@ def test_a_server_that_crashes_has_lost_nothing(server: postgres.Server) -> None
     memo = Memo(where, "run")
     memo.add("context", MASK, "item", 1.5, Cost(measurements=1))
     server.crash()
-    with pytest.raises(UsageError) as caught:
-        memo.add("context", MASK, "other", 2.5, Cost(measurements=1))
-    assert str(caught.value).startswith("postgresql://lpk:***@/memo")
-    assert "\n" not in str(caught.value)
+    assert memo.known("context", [MASK], ["item", "other"]) == {MASK: {"item": 1.5}}, "not on a new connection"
     memo.add("context", MASK, "other", 2.5, Cost(measurements=1))
+    assert memo.known("context", [MASK], ["item", "other"]) == {MASK: {"item": 1.5, "other": 2.5}}
+    assert memo.cost().measurements == 2
     memo.close()
-    again = Memo(where, "run")
-    assert again.known("context", [MASK], ["item", "other"]) == {MASK: {"item": 1.5, "other": 2.5}}
-    assert again.cost().measurements == 2
-    again.close()
+
+
+@contextmanager
+def held_up(where: str) -> Iterator[Any]:
+    """Nobody else adds a measurement meanwhile; gives a connection, and lets go with what is done there."""
+    import psycopg
+
+    with psycopg.connect(where) as connection:
+        connection.execute("LOCK TABLE measurement IN SHARE ROW EXCLUSIVE MODE")
+        yield connection
+
+
+def cut_off(connection: Any) -> None:
+    """Close the connection of whoever waits for this one, once somebody does."""
+    waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'measurement'::regclass"
+    while not (found := connection.execute(waiting).fetchone()):
+        time.sleep(0.01)
+    connection.execute("SELECT pg_terminate_backend(%s, 5000)", found)
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_connection_that_is_lost_within_a_transaction_loses_and_doubles_nothing(
+    committed: bool, server: postgres.Server
+) -> None:
+    where = server.database()
+    memo = Memo(where, "run")
+    with ThreadPoolExecutor(1) as pool, held_up(where) as connection:
+        adding = pool.submit(memo.add, "context", MASK, "item", 1.5, Cost(measurements=1))
+        cut_off(connection)
+        if committed:  # as if the server had, and only its answer were lost
+            connection.execute("INSERT INTO measurement VALUES ('context', '4:1,2', 'item', 1.5, NULL)")
+            connection.execute("INSERT INTO cost VALUES ('run', 'measurements', 1)")
+        connection.commit()
+        adding.result(timeout=60)
+    assert memo.known("context", [MASK], ["item"]) == {MASK: {"item": 1.5}}
+    assert memo.cost() == Cost(measurements=1)
+    memo.close()
 
 
 # What is not a sound memo
@@ -221,7 +257,7 @@ def garbled(data: bytes, start: int, length: int) -> bytes:
     return data[:start] + b"\xa5" * length + data[start + length :]
 
 
-@pytest.mark.parametrize("damage", ["a page", "the schema", "the end"])
+@pytest.mark.parametrize("damage", ["a page", "the schema", "the end", "the header", "all"])
 def test_a_damaged_memo_is_set_aside_and_said(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "memo.sqlite"
     for number in (1, 2):
@@ -231,6 +267,8 @@ def test_a_damaged_memo_is_set_aside_and_said(damage: str, tmp_path: Path) -> No
             "a page": garbled(whole, page, 4096),
             "the schema": garbled(whole, 100, 3996),
             "the end": whole[:-5000],
+            "the header": bytes(4096) + whole[4096:],
+            "all": b"no database",
         }[damage]
         path.write_bytes(broken)
         told: list[str] = []
@@ -274,17 +312,52 @@ def test_processes_that_find_the_damage_at_once_set_it_aside_once(tmp_path: Path
     assert [file.name for file in tmp_path.glob("*corrupt*")] == ["memo.sqlite.corrupt-1"]
 
 
-@pytest.mark.parametrize("kind", ["text", "short", "database"])
+@pytest.mark.parametrize("kind", ["text", "short", "database", "own folder"])
 def test_a_file_that_is_no_memo_is_refused_and_left_alone(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "memo.sqlite"
     path.write_bytes({"text": b"this is not a database" * 100, "short": b"note"}.get(kind, b""))
-    if kind == "database":
+    if kind in ("database", "own folder"):
         execute(path, "CREATE TABLE measurement (mine TEXT)")
     before = path.read_bytes()
     with pytest.raises(UsageError, match="this is no memo of lpk's; move the file away"):
-        Memo(path)
+        Memo(path if kind == "own folder" else f"sqlite:///{path}")
     assert path.read_bytes() == before
     assert {file.name for file in tmp_path.iterdir()} <= {"memo.sqlite", ".memo.sqlite.lock"}
+
+
+def test_a_changed_loss_is_measured_again_and_said(where: Path | str) -> None:
+    Memo(where).close()
+    told: list[str] = []
+    memo = Memo(where, "run", told.append)
+    for item, loss in {"one": 3.571428, "two": 2.5}.items():
+        memo.add("context", MASK, item, loss, Cost(measurements=1))
+    execute(where, "UPDATE measurement SET loss = 7.142856 WHERE item = 'one'")
+    memo.close()
+    memo = Memo(where, "run", told.append)
+    assert memo.known("context", [MASK], ["one", "two"]) == {MASK: {"two": 2.5}}
+    (line,) = told
+    assert line.endswith(": 1 loss did not match the checksum; measuring again")
+    memo.add("context", MASK, "one", 3.571428, Cost(measurements=1))
+    memo.close()
+    again = Memo(where, "run", told.append)
+    assert again.known("context", [MASK], ["one", "two"]) == {MASK: {"one": 3.571428, "two": 2.5}}
+    assert len(told) == 1
+    again.close()
+
+
+def test_a_memo_from_before_there_were_checksums_goes_on(where: Path | str) -> None:
+    memo = Memo(where, "run")
+    memo.add("context", MASK, "old", 1.5, Cost(measurements=1))
+    memo.close()
+    execute(where, "ALTER TABLE measurement DROP COLUMN checksum")
+    execute(where, "UPDATE memo SET schema_version = 1")
+    for item in ("new", "newer"):
+        memo = Memo(where, "run")
+        memo.add("context", MASK, item, 2.5, Cost(measurements=1))
+        assert memo.known("context", [MASK], ["old", item]) == {MASK: {"old": 1.5, item: 2.5}}
+        memo.close()
+    assert execute(where, "SELECT item FROM measurement WHERE checksum IS NULL") == [("old",)]
+    assert execute(where, "SELECT schema_version FROM memo") == [(2,)]
 
 
 def test_a_database_of_something_else_is_refused_and_left_alone(server: postgres.Server) -> None:
@@ -298,8 +371,8 @@ def test_a_database_of_something_else_is_refused_and_left_alone(server: postgres
 
 def test_a_memo_of_another_version_is_refused(where: Path | str) -> None:
     Memo(where).close()
-    execute(where, "UPDATE memo SET schema_version = 2")
-    with pytest.raises(UsageError, match=r"another version of lpk \(schema 2, this lpk knows 1\)"):
+    execute(where, "UPDATE memo SET schema_version = 3")
+    with pytest.raises(UsageError, match=r"another version of lpk \(schema 3, this lpk knows 2\)"):
         Memo(where)
 
 
@@ -336,6 +409,32 @@ def test_a_missing_driver_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(EnvironmentMissing, match=r'pip install "lpk\[postgres\]"'):
         Memo("postgresql://me@127.0.0.1:1/lpk")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder in which nothing can be created: /proc")
+@pytest.mark.parametrize("place", ["/proc/memo.sqlite", "/proc/none/memo.sqlite"])
+def test_a_file_that_cannot_be_created_is_told_at_once(place: str) -> None:
+    with pytest.raises(UsageError, match=rf"--store sqlite:///{place}: no file can be created in /proc"):
+        Memo(f"sqlite:///{place}")
+
+
+def test_a_folder_is_no_memo(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"--store sqlite:///{tmp_path}: this is a folder; wanted a file"):
+        Memo(f"sqlite:///{tmp_path}")
+
+
+def test_who_waits_for_another_process_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_SOON", 0.1)
+    told: list[str] = []
+    lock = FileLock(tmp_path / ".memo.sqlite.lock")
+    lock.acquire()
+
+    def waited(text: str) -> None:
+        told.append(text)
+        lock.release()
+
+    Memo(tmp_path / "memo.sqlite", tell=waited).close()
+    assert told == [f"{tmp_path / 'memo.sqlite'}: waiting for another process that is checking it"]
 
 
 # Network file systems
@@ -414,8 +513,9 @@ def test_a_store_out_of_reach_is_said_before_anything_is_written(lpk: Lpk, base:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("share", [0.5, 0], ids=["half", "none"])
 def test_a_damaged_memo_is_noted_and_the_run_ends_the_same(
-    lpk: Lpk, base: Sequence[Any], finished: tuple[Path, dict[str, Any]], tmp_path: Path
+    share: float, lpk: Lpk, base: Sequence[Any], finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     import shutil
 
@@ -423,10 +523,11 @@ def test_a_damaged_memo_is_noted_and_the_run_ends_the_same(
     shutil.copytree(finished[0], out)
     (out / "cost.json").unlink()
     whole = (out / "memo.sqlite").read_bytes()
-    (out / "memo.sqlite").write_bytes(whole[: len(whole) // 2])
+    (out / "memo.sqlite").write_bytes(whole[: int(len(whole) * share)])
     done = lpk(*base, "--out", out, "--quiet")
     assert done.returncode == 0
-    assert done.stderr.startswith(f"lpk: note: {out / 'memo.sqlite'} is damaged (")
-    assert len(done.stderr.splitlines()) == 1
-    assert (out / "memo.sqlite.corrupt-1").exists()
+    said = f"{out / 'memo.sqlite'} is damaged (" if share else f"{out} has no memo.sqlite, or an empty one; "
+    (line,) = done.stderr.replace(f"lpk: note: {out}: cost.json is missing; writing it again\n", "").splitlines()
+    assert line.startswith(f"lpk: note: {said}")
+    assert (out / "memo.sqlite.corrupt-1").exists() == bool(share)
     assert contents(out) == contents(finished[0])

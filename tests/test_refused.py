@@ -123,7 +123,8 @@ def test_pickled_weights_load_only_when_named(
         (["--remove", "some"], ("wanted a number of layers",)),
         (["--protect", "0,1,2,3,4,5,6,7"], ("all 8 layers are protected",)),
         (["--protect", "8"], ("layers 0 to 7",)),
-        (["--protect", "first"], ("wanted layer indices",)),
+        (["--protect", "first"], ("lpk: protect: wanted layer indices",)),
+        (["--protect", ""], ("wanted layer indices like 0,-1 or 'none'",)),
         (["--scorer", "anguler"], ("did you mean 'angular'?",)),
         (["--searcher", "optuna", "-O", "trails=3"], ("no", "'trails'", "did you mean 'trials'?")),
         (["-O", "trials=many"], ("'trials'", "integer", "'many'")),
@@ -138,6 +139,8 @@ def test_pickled_weights_load_only_when_named(
         (["--remove", "1" * 5000], ("wanted a number of layers",)),
         (["--sercher", "greedy"], ("No such option", "--searcher")),
         (["--out", "/dev/null/run"], ("/dev/null",)),
+        (["--out", "/proc/run"], ("cannot write /proc/run: /proc is no file system that files can be kept on",)),
+        (["--calibration", "."], ("calibration .: this is a folder; wanted a file",)),
         (["--resume", "nowhere"], ("leave the other flags away",)),
     ],
     ids=" ".join,
@@ -182,6 +185,17 @@ def test_bad_calibration_files_are_refused(
         2,
         "token id 5000",
         "vocabulary has 96",
+    )
+    long = array(np.zeros((2, 200), dtype=int))
+    refused(
+        run("long.npy", long, tiny_checkpoint, "--held-out", tiny_held_out), 2, "(--length 128 cuts a text to that)"
+    )
+    np.save(tmp_path / "more.npy", np.zeros((2, 200), dtype=int))
+    refused(
+        run("few.npy", array(np.zeros((2, 8), dtype=int)), tiny_checkpoint, "--held-out", tmp_path / "more.npy"),
+        2,
+        "held-out",
+        "(--length 128 cuts a text to that, --held-out FILE is read instead)",
     )
     refused(run("text.txt", b"Some words. " * 500), 2, "needs a tokenizer", ".npy")
     refused(run("short.txt", b"Some words.", demo), 2, "less than one sequence of 256 tokens")

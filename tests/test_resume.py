@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -106,6 +107,28 @@ def test_a_run_is_resumed_from_another_folder(
     assert list(there.iterdir()) == []
 
 
+@pytest.mark.parametrize("lost", ["cut", "removed"])
+def test_a_run_without_its_record_goes_on_from_its_recipe(
+    lost: str, lpk: Lpk, base: list[Any], finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished[0], tmp_path / "copy")
+    os.truncate(out / "run.json", 300)
+    if lost == "removed":
+        (out / "run.json").unlink()
+        scores = json.loads((out / "scores.json").read_text())
+        (out / "scores.json").write_text(json.dumps({**scores, "layers": scores["layers"][::-1]}))  # another model's
+    refused(lpk(*base, "--seed", 9, "--out", out), 2, "holds another run", "seed 0, not 9")
+    again = ["run", "--resume", out] if lost == "cut" else [*base, "--out", out]
+    done = lpk(*again, "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stderr
+        == f"lpk: note: {out}: its run.json is lost or damaged; going on from recipe.yaml and what was measured\n"
+    )
+    assert contents(out) == contents(finished[0])
+    assert json.loads(done.stdout)["cost"]["measurements"] == finished[1]["cost"]["measurements"]
+
+
 def test_a_model_that_changed_meanwhile_is_noticed(
     lpk: Lpk, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +154,65 @@ def test_a_model_that_changed_meanwhile_is_noticed(
     assert lpk(*done).returncode == lpk(*done).returncode == 0
     tiny_model(layers=12, seed=2).save_pretrained(model)
     refused(lpk(*done), 2, "has changed since this run; give another --out")
+
+
+def test_a_finished_run_knows_its_files_by_what_is_in_them(
+    lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
+) -> None:
+    model, ids = shutil.copytree(tiny_checkpoint, tmp_path / "model"), Path(shutil.copy(tiny_ids, tmp_path))
+    base = ["run", "--model", model, "--calibration", ids, "--held-out", tiny_held_out, "--searcher", "deepest"]
+    told = lpk(*base, "--out", tmp_path / "run", "--json").stdout
+    for file in (ids, *model.iterdir()):  # as a copy or git would
+        os.utime(file, (0, 0))
+    assert json.loads(lpk(*base, "--out", tmp_path / "run", "--json").stdout) == json.loads(told)
+    whole = ids.read_bytes()
+    ids.write_bytes(whole[:-4] + bytes(4))
+    assert len(ids.read_bytes()) == len(whole)
+    refused(lpk(*base, "--out", tmp_path / "run", "--quiet"), 2, "ids.npy has changed since this run")
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed", "cost"])
+def test_what_a_finished_run_wrote_is_written_again_if_it_is_not_there_as_it_was(
+    damage: str, lpk: Lpk, base: list[Any], finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished[0], tmp_path / "copy")
+    weights, card = out / "model" / "model.safetensors", out / "model" / "README.md"
+    if damage == "gone":
+        weights.unlink()
+        said, aside = ["model/model.safetensors is missing; writing it again", "now model.corrupt-1"], {"model"}
+    elif damage == "cut":
+        os.truncate(weights, 5000)
+        os.truncate(out / "scores.json", 50)
+        said = [
+            "model/model.safetensors is cut short",
+            "scores.json has changed",
+            "model.corrupt-1, scores.json.corrupt-1",
+        ]
+        aside = {"model", "scores.json"}
+    elif damage == "changed":
+        with (out / "trials.csv").open("a") as table:
+            table.write("9,1,1 2 3,3,6,0.1,0\n")
+        record = json.loads((out / "run.json").read_text())
+        record["result"]["held_out_perplexity"]["pruned"] = 1.0
+        (out / "run.json").write_text(json.dumps(record))
+        said, aside = ["trials.csv has changed", "run.json has changed"], {"trials.csv", "run.json"}
+    else:
+        os.truncate(out / "cost.json", 50)
+        said, aside = ["cost.json is damaged"], {"cost.json"}
+    lost = weights.read_bytes() if weights.exists() else None
+    done = lpk("run", "--resume", out, "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"lpk: note: {out}: ")
+    assert [words for words in said if words not in line] == []
+    assert contents(out) == contents(finished[0])
+    assert json.loads(done.stdout)["run"] == finished[1]["run"]
+    assert {file.name for file in out.glob("*.corrupt-1")} == {f"{name}.corrupt-1" for name in aside}
+    if damage == "cut":
+        assert (out / "model.corrupt-1" / "model.safetensors").read_bytes() == lost
+    card.write_text(card.read_text() + "My own words.\n")  # a model may be worked on where it is
+    again = lpk("run", "--resume", out, "--json", "--quiet")
+    assert (again.stdout, again.stderr) == (done.stdout, "")
 
 
 @pytest.mark.parametrize(

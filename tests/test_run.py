@@ -162,6 +162,22 @@ def test_stdout_is_data_and_stderr_is_progress(lpk: Lpk, base: list[Any], tmp_pa
     assert quiet.stderr == ""
 
 
+def test_what_was_found_and_what_was_made_are_not_added_up(
+    lpk: Lpk, base: list[Any], finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished[0], tmp_path / "copy")
+    (out / "cost.json").unlink()
+    count = finished[1]["cost"]["measurements"]
+    said = f"memo               {count} measurements are this run's own; its last process found {count} there, "
+    assert said in lpk(*base, "--out", out, "--quiet").stdout
+    bare = ["--searcher", "deepest", "--scorer", "none", "--quiet"]
+    shared = [*base, *bare, "--store", f"sqlite:///{tmp_path / 'memo'}"]
+    lpk(*shared, "--out", tmp_path / "first")
+    said = lpk(*shared, "--out", tmp_path / "second").stdout
+    assert "cost               no layer-forward: every loss was in the memo; " in said
+    assert "memo               0 measurements are this run's own; " in said
+
+
 @pytest.mark.parametrize("searcher", ["greedy", "random", "exhaustive", "optuna", "contiguous"])
 def test_a_dry_run_writes_nothing_and_says_what_it_costs(
     searcher: str, lpk: Lpk, base: list[Any], tmp_path: Path
@@ -225,6 +241,7 @@ def test_rows_with_line_separators_are_rows(tmp_path: Path) -> None:
         ("remove:", "remove: wanted a number of layers"),
         ("seed: true", "seed"),
         ("protect: all", "protect: wanted layer indices"),
+        ("protect: ''", "protect: wanted layer indices like 0,-1 or 'none'"),
         ("searcher:", "searcher: wanted a plugin's name"),
         ("searcher: {trials: 3}", "searcher.name"),
         ("calibration:", "calibration: wanted a file"),

@@ -128,7 +128,7 @@ def run(
             )
     else:
         values = _with_flags(Recipe.read(recipe) if recipe else {}, given)
-        wanted = _with_options(Recipe.parse(values, str(recipe or "lpk run")), options, registry)
+        wanted = _with_options(Recipe.parse(values, str(recipe or "")), options, registry)
     if dry_run:
         planned = plan(wanted, registry)
         click.echo(json.dumps(planned, indent=2) if as_json else plan_text(planned))

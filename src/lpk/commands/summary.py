@@ -16,7 +16,6 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
     perplexity, loss = result["held_out_perplexity"], result["calibration_loss"]
     parameters, speed = result["parameters"], cost["tokens_per_second"]
     masks, found = result["masks"]["distinct"], cost["measurements_found_in_memo"]
-    share = cost["layer_forwards"] / max(1, cost["naive_layer_forwards"])
     plugins = {role: plugin["name"].removeprefix("lpk/") for role, plugin in run["plugins"].items()}
     searched = plugins["searcher"] + (f", scorer {plugins['scorer']}" if "scorer" in plugins else "")
     lines = [
@@ -41,18 +40,26 @@ def summary_text(out: Path, done: dict[str, Any]) -> str:
         "",
         *_finalists(run),
         f"  evaluated          {masks} mask{'s'[: masks != 1]} on {_data(run['calibration'])}",
-        f"  cost               {cost['layer_forwards']:,} layer-forwards, {share:.0%} of {cost['naive_layer_forwards']:,} without"
-        f" prefix sharing; {sum(cost['seconds'].values()):.0f} s{' in its last process' if found else ''}",
+        f"  cost               {_forwards(cost)}; {sum(cost['seconds'].values()):.0f} s{' in its last process' if found else ''}",
     ]
     lines.append(f"  hidden states      {cost['peak_state_bytes'] / 1e6:,.1f} MB at most")
     if stopped := result["masks"]["stopped_early"]:
         lines.append(f"  racing             {stopped:,} candidates were stopped before all sequences (trials.csv)")
     if found:
         lines.append(
-            f"  memo               {found:,} measurements were there already; this run has made {cost['measurements']:,}"
+            f"  memo               {cost['measurements']:,} measurements are this run's own; its last process found {found:,} there,"
+            " its own or others'"
         )
     lines += ["", f"  model              {out / 'model'}", f"  everything         {out}"]
     return "\n".join(lines)
+
+
+def _forwards(cost: dict[str, Any]) -> str:
+    naive = cost["naive_layer_forwards"]
+    if not naive:
+        return "no layer-forward: every loss was in the memo"
+    forwards = cost["layer_forwards"]
+    return f"{forwards:,} layer-forwards, {forwards / naive:.0%} of {naive:,} without prefix sharing"
 
 
 def _finalists(run: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -73,9 +74,12 @@ def require_space(where: Path, needed: int, purpose: str) -> None:
     """Refuse to begin what could not be finished.
 
     Raises:
-        UsageError: fewer than ``needed`` bytes are free at ``where``.
+        UsageError: fewer than ``needed`` bytes are free at ``where``, or it is nowhere for files, such as ``/proc``.
     """
-    free = shutil.disk_usage(existing(where)).free
+    place = existing(where)
+    total, _, free = shutil.disk_usage(place)
+    if not total:
+        raise UsageError(f"cannot write {where}: {place} is no file system that files can be kept on")
     if free < needed:
         raise UsageError(
             f"no space for {purpose} on the disk of {where}: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free"
@@ -161,9 +165,37 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def json_text(value: Any) -> str:
+    """A value as :func:`write_json` writes it; the same value gives the same text."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a whole JSON file or none; the same value gives the same bytes."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_aside(path: Path, *beside: str) -> Path:
+    """Rename a file or folder that is damaged, so that nothing of it is lost.
+
+    Args:
+        path: what to rename; ``memo.sqlite`` becomes ``memo.sqlite.corrupt-1``.
+        beside: endings of files that belong to it, such as ``-wal``; they go first and stay with it.
+    """
+    number = 1
+    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    for ending in (*beside, ""):
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + ending))
+    return aside
 
 
 @contextmanager

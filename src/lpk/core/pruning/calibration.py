@@ -61,6 +61,8 @@ class Corpus:
             with as_file(files("lpk") / "data" / SHIPPED[source]) as path:
                 return replace(cls.read(str(path), field, role), source=source)
         path = Path(source).expanduser()
+        if path.is_dir():
+            raise UsageError(f"{role} {source}: this is a folder; wanted a file: text, .jsonl, .npy or .safetensors")
         if not path.is_file():
             raise UsageError(f"{role} {source}: no such file (and none of what lpk ships: {', '.join(SHIPPED)})")
         if path.stat().st_size == 0:

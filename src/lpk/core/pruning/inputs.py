@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lpk.core.errors import EnvironmentMissing, UsageError
+from lpk.core.files import digest
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.recipe import Recipe
@@ -71,8 +72,12 @@ def same_file(one: str, other: str) -> bool:
     return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
 
 
-def input_files(recipe: Recipe, terms: Sequence[Term]) -> dict[str, list[int]]:
-    """The state of the local files that a run reads."""
+def input_files(recipe: Recipe, terms: Sequence[Term]) -> dict[str, list[Any]]:
+    """The local files that a run reads: the state of each as :func:`file_states` has it, and its SHA-256."""
+    return {name: [*state, digest(Path(name))] for name, state in _states(recipe, terms).items()}
+
+
+def _states(recipe: Recipe, terms: Sequence[Term]) -> dict[str, list[int]]:
     given = [recipe.model, *(term.calibration.source for term in terms), recipe.held_out.source]
     return file_states(name for name in given if name)
 
@@ -93,12 +98,16 @@ def revision(spec: ModelSpec) -> str:
     return Path(cached_file(spec.name, "config.json")).parent.name  # in the hub's cache a folder is a commit
 
 
-def check_unchanged(out: Path, recorded: dict[str, list[int]], recipe: Recipe, terms: Sequence[Term]) -> None:
+def check_unchanged(out: Path, recorded: dict[str, list[Any]], recipe: Recipe, terms: Sequence[Term]) -> None:
     """What is not here any more is not asked for: a run's folder may travel alone.
+
+    A file of another time is read: copying it, or checking it out of git, changes that and nothing else.
 
     Raises:
         UsageError: a file is another one than was recorded.
     """
-    for name, state in input_files(recipe, terms).items():
-        if recorded.get(name, state) != state:
+    for name, (size, time) in _states(recipe, terms).items():
+        if (before := recorded.get(name)) is None or before[:2] == [size, time]:
+            continue
+        if before[0] != size or before[2:] != [digest(Path(name))]:
             raise UsageError(f"{out}: {name} has changed since this run; give another --out")

@@ -100,8 +100,10 @@ class Items(ABC):
         positions = getattr(config, "max_position_embeddings", None)
         longest = max((self.shape(item)[1] for item in range(len(self))), default=0)
         if positions and longest > positions:
+            other = ", --held-out FILE is read instead" if self.role == "held-out" else ""
             raise UsageError(
-                f"{self.role} {self.source}: a sequence of {longest} tokens; the model has {positions} positions"
+                f"{self.role} {self.source}: a sequence of {longest} tokens; the model has {positions} positions "
+                f"(--length {positions} cuts a text to that{other})"
             )
         vocabulary = config.vocab_size
         highest = max((int(row.max()) for item in range(len(self)) for row in self.rows(item)), default=0)

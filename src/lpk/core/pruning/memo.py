@@ -3,15 +3,18 @@
 A measurement is (context, mask, item) -> loss: the context is the fingerprint of model, objective and precision, the
 item that of the sequence's token ids. Resume is nothing but this: the search is replayed and finds its losses here.
 Many runs, on many machines, may share one memo; what each of them spent is counted apart.
+
+A loss is stored with a checksum of the whole measurement: one that a disk has changed is measured again.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.store import Store
@@ -42,8 +45,9 @@ class Cost:
         return self
 
 
-_KNOWN = "SELECT mask, item, loss FROM measurement WHERE context = :context AND mask IN :masks"
-_ADD = "INSERT INTO measurement VALUES (:context, :mask, :item, :loss) ON CONFLICT DO NOTHING"
+_KNOWN = "SELECT mask, item, loss, checksum FROM measurement WHERE context = :context AND mask IN :masks"
+_ADD = "INSERT INTO measurement VALUES (:context, :mask, :item, :loss, :checksum) ON CONFLICT DO NOTHING"
+_FORGET = "DELETE FROM measurement WHERE context = :context AND mask = :mask AND item = :item AND checksum = :checksum"
 _SPEND = (
     "INSERT INTO cost VALUES (:run, :name, :value)"
     " ON CONFLICT (run, name) DO UPDATE SET value = cost.value + excluded.value"
@@ -68,7 +72,7 @@ class Memo:
         Raises:
             LpkError: it cannot be used; see :class:`lpk.core.pruning.store.Store`.
         """
-        self.run, self.found = run, 0
+        self.run, self.found, self._tell = run, 0, tell
         self._store = Store(where)
         self._store.open(tell)
         self._seen: dict[tuple[str, LayerMask], dict[str, float]] = defaultdict(dict)
@@ -86,15 +90,21 @@ class Memo:
         query = text(_KNOWN).bindparams(bindparam("masks", expanding=True))
         masks, asked = list(dict.fromkeys(masks)), set(items)
         wanted = {_key(mask): mask for mask in masks if not self._seen[context, mask].keys() >= asked}
-        keys = list(wanted)
+        keys, damaged = list(wanted), list[dict[str, Any]]()
         for start in range(0, len(keys), _BATCH):
             with self._store.transaction() as database:
                 rows = database.execute(query, {"context": context, "masks": keys[start : start + _BATCH]}).all()
-            for key, item, loss in rows:
+            for key, item, loss, checksum in rows:
                 seen = self._seen[context, wanted[key]]
-                if item in asked and item not in seen:
-                    seen[item] = loss
-                    self.found += 1
+                if item not in asked or item in seen:
+                    continue
+                if checksum is not None and checksum != _checksum(context, key, item, loss):
+                    damaged.append({"context": context, "mask": key, "item": item, "checksum": checksum})
+                    continue
+                seen[item] = loss
+                self.found += 1
+        if damaged:
+            self._forget(damaged)
         return {
             mask: {item: seen[item] for item in items if item in (seen := self._seen[context, mask])} for mask in masks
         }
@@ -103,12 +113,18 @@ class Memo:
         """Remember one loss and what it cost, both or neither. If another process was faster, its loss stays."""
         from sqlalchemy import text
 
-        loss += 0.0  # SQLite would give -0.0 back as 0.0; so does this, for every database and before it is stored
-        row = {"context": context, "mask": _key(mask), "item": item, "loss": loss}
-        with self._store.transaction() as database:
-            new = database.execute(text(_ADD), row, execution_options={"preserve_rowcount": True}).rowcount
-            self._spend(database, cost)
-        if new:
+        # SQLite would give -0.0 back as 0.0; so does this, for every database and before it is stored
+        loss, key = float(loss) + 0.0, _key(mask)
+        checksum = _checksum(context, key, item, loss)
+        row = {"context": context, "mask": key, "item": item, "loss": loss, "checksum": checksum}
+
+        def write(database: Connection, again: bool) -> bool:
+            new = bool(database.execute(text(_ADD), row, execution_options={"preserve_rowcount": True}).rowcount)
+            if new or not again:  # else both were committed before the connection was lost
+                self._spend(database, cost)
+            return new
+
+        if self._store.commit(write):
             self._seen[context, mask][item] = loss
 
     def spend(self, cost: Cost) -> None:
@@ -130,12 +146,25 @@ class Memo:
         """Close the database."""
         self._store.close()
 
+    def _forget(self, damaged: list[dict[str, Any]]) -> None:
+        from sqlalchemy import text
+
+        with self._store.transaction() as database:
+            database.execute(text(_FORGET), damaged)
+        losses = f"{len(damaged)} loss{'es' if len(damaged) > 1 else ''}"
+        self._tell(f"{self._store.name}: {losses} did not match the checksum; measuring again")
+
     def _spend(self, database: Connection, cost: Cost) -> None:
         from sqlalchemy import text
 
         rows = [{"run": self.run, "name": name, "value": value} for name, value in vars(cost).items() if value]
         if rows:
             database.execute(text(_SPEND), rows)
+
+
+def _checksum(context: str, mask: str, item: str, loss: float) -> int:
+    """Of a measurement as it is stored; a microsecond each, beside two to read it."""
+    return zlib.crc32(f"{context} {mask} {item} {loss!r}".encode())
 
 
 def _key(mask: LayerMask) -> str:

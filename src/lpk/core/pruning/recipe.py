@@ -79,7 +79,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
-    """Validate keys and values.
+    """Validate keys and values; ``where`` they are from is empty if that is the command itself.
 
     Raises:
         UsageError: one is wrong; the message says which and where.
@@ -87,14 +87,15 @@ def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise UsageError(f"{where}: {first_wrong(error, model)}") from None
+        wrong = first_wrong(error, model)
+        raise UsageError(f"{where}: {wrong}" if where else wrong) from None
 
 
 def _protected(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return (value,)
     if isinstance(value, str):
-        parts = [] if value.strip() in ("", "none") else value.split(",")
+        parts = [] if value.strip() == "none" else value.split(",")  # not "": a shell's variable that is not set
         try:
             return tuple(int(part) for part in parts)
         except ValueError:

@@ -91,12 +91,13 @@ def execute(
         run = _Run(recipe, parts, spec, precision, out, progress, stream, memory)
         if store:
             Store(store).check()  # before minutes of loading
-        elif directory.before and not (out / "memo.sqlite").exists():
-            progress.note(f"{out} has no memo.sqlite; if this run began with --store, give it again to find its losses")
+        elif directory.before and not ((memo := out / "memo.sqlite").exists() and memo.stat().st_size):
+            lack = "has no memo.sqlite, or an empty one"
+            progress.note(f"{out} {lack}; if this run began with --store, give it again to find its losses")
         run.load(*corpora)
         facts = run.facts()
         require_space(out, run.space(), "this run")
-        directory.begin(facts)
+        directory.begin(facts, progress.note)
         run.open_memo(facts, store or out / "memo.sqlite", directory.id)
         try:
             run.score()
@@ -107,8 +108,7 @@ def execute(
         finally:
             run.memo.close()
         write_tables(out, run.outcome, parts.part_names)
-        write_json(out / "cost.json", run.cost)
-        return {"run": directory.finish({**facts, "result": result}), "cost": run.cost}
+        return directory.finish({**facts, "result": result}, run.cost)
 
 
 @dataclass

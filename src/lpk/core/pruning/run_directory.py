@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,15 +15,20 @@ import yaml
 from filelock import FileLock, Timeout
 
 from lpk.core.errors import UsageError
-from lpk.core.files import PARTIAL, existing, room, sweep, write_json, write_text
+from lpk.core.files import PARTIAL, digest, existing, json_text, room, set_aside, sweep, write_json, write_text
 from lpk.core.pruning.recipe import Recipe
+
+#: What a run writes and no person has reason to change; ``model/`` is besides.
+_RECORDS = ("recipe.yaml", "scores.json", "trials.csv", "front.csv", "mergekit.yml")
+#: What must be the same when a run goes on, as it stands in ``run.json``.
+_FINGERPRINTED = ("model", "calibration", "held_out")
 
 
 class RunDirectory:
     """A run's folder, held by one process at a time.
 
     ``run.json`` says what is being run from the beginning on and is written again, whole, at the very end: its
-    ``status`` is ``complete`` only when everything else is there.
+    ``status`` is ``complete`` only when everything else is there. ``cost.json`` lists what that is.
 
     Attributes:
         before: what ``run.json`` said when the folder was opened, if there was one.
@@ -59,15 +65,20 @@ class RunDirectory:
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """``{"run": ..., "cost": ...}`` if the run is complete and its parts are there."""
+        """``{"run": ..., "cost": ...}`` if the run is complete and what it wrote is there as it was."""
         found = read_run(self.path)
-        parts = [self.path / "cost.json", self.path / "trials.csv", self.path / "model" / "config.json"]
-        if found and found["status"] == "complete" and all(part.exists() for part in parts):
-            return {"run": found, "cost": json.loads(parts[0].read_text(encoding="utf-8"))}
+        if found and found["status"] == "complete" and not self._damage(found):
+            return {"run": found, "cost": json.loads((self.path / "cost.json").read_text(encoding="utf-8"))}
         return None
 
-    def begin(self, facts: dict[str, Any]) -> None:
+    def begin(self, facts: dict[str, Any], tell: Callable[[str], None]) -> None:
         """Claim the folder and write what is being run; on resume, check that model and data are what they were.
+
+        What a complete run wrote and is not there as it was will be written again; what lies in its place is set aside.
+
+        Args:
+            facts: what ``run.json`` says from the beginning on.
+            tell: called with what a person should know.
 
         Raises:
             UsageError: a fingerprint differs from the one the run began with, another process was faster, or there is
@@ -77,23 +88,57 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         self._acquire()
         before = self._check()  # again: while the model was loaded, another process may have come and gone
-        for part in ("model", "calibration", "held_out"):
-            if before and before[part]["fingerprint"] != facts[part]["fingerprint"]:
+        for part in _FINGERPRINTED:
+            if before and before.get(part, facts[part])["fingerprint"] != facts[part]["fingerprint"]:
                 raise UsageError(
                     f"{self.path}: the {part.replace('_', '-')} has changed since this run began; give another --out"
                 )
         sweep(self.path)
+        if before and before["status"] == "lost":
+            (self.path / "scores.json").unlink(missing_ok=True)  # run.json alone knew of which model they are
+            tell(f"{self.path}: its run.json is lost or damaged; going on from recipe.yaml and what was measured")
+        if damage := self._damage(before):
+            places = [self.path / name for name in dict.fromkeys(Path(name).parts[0] for name in damage)]
+            aside = [set_aside(place).name for place in places if place.exists()]
+            found = ", ".join(f"{name} {wrong}" for name, wrong in damage.items())
+            tell(f"{self.path}: {found}; writing it again" + (f", the old is now {', '.join(aside)}" if aside else ""))
         write_json(self.path / "run.json", {**facts, "status": "running"})
         recipe = self.recipe.model_dump(mode="json")
         if not self._id.exists():
             write_text(self._id, uuid.uuid4().hex + "\n")
         write_text(self.path / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
 
-    def finish(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """Write the result and declare the run complete."""
+    def finish(self, facts: dict[str, Any], cost: dict[str, Any]) -> dict[str, Any]:
+        """Write the result and what it took, and declare the run complete; ``{"run": ..., "cost": ...}``.
+
+        Of ``model/`` only sizes are kept: it may be large, and worked on where it is.
+        """
         whole = {**facts, "status": "complete"}
-        write_json(self.path / "run.json", whole)
-        return whole
+        text = json_text(whole)
+        records = {name: digest(self.path / name) for name in _RECORDS if (self.path / name).exists()}
+        records["run.json"] = hashlib.sha256(text.encode()).hexdigest()
+        saved = sorted(file for file in (self.path / "model").rglob("*") if file.is_file())
+        model = {str(file.relative_to(self.path)): _size(file) for file in saved}
+        cost = {**cost, "written": {"sha256": records, "bytes": model}}
+        write_json(self.path / "cost.json", cost)
+        write_text(self.path / "run.json", text)
+        return {"run": whole, "cost": cost}
+
+    def _damage(self, before: dict[str, Any] | None) -> dict[str, str]:
+        """What a complete run wrote and is not there as it was, each with what is wrong with it."""
+        if not before or before["status"] != "complete":
+            return {}
+        try:
+            written = json.loads((self.path / "cost.json").read_text(encoding="utf-8"))["written"]
+            records, model = written["sha256"].items(), written["bytes"].items()
+        except FileNotFoundError:
+            return {"cost.json": "is missing"}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {"cost.json": "is damaged"}
+        gone = {name: "is missing" for name, _ in (*records, *model) if not (self.path / name).is_file()}
+        cut = {name: "is cut short" for name, size in model if name not in gone and _size(self.path / name) < size}
+        other = {name: "has changed" for name, sha in records if name not in gone and digest(self.path / name) != sha}
+        return {**gone, **cut, **other}
 
     def _acquire(self) -> None:
         try:
@@ -120,6 +165,10 @@ class RunDirectory:
         return before
 
 
+def _size(file: Path) -> int:
+    return file.stat().st_size
+
+
 def _is_ours(file: Path) -> bool:
     """Whether a run that was killed in its first moment may have left this."""
     return file.name == ".lock" or (file.name.startswith(".") and file.name.endswith(PARTIAL))
@@ -134,24 +183,39 @@ def _difference(before: dict[str, Any], recipe: Recipe) -> str:
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
-    """What a folder's ``run.json`` says, if there is one.
+    """What a folder's ``run.json`` says; of a run that has lost it, the recipe, with the status ``lost``.
 
     Raises:
-        UsageError: it is not readable.
+        UsageError: it is not readable, or not one of lpk's.
     """
     try:
-        text = (path / "run.json").read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+        data = (path / "run.json").read_bytes()
+    except FileNotFoundError:
+        return _lost(path)
+    except NotADirectoryError:
         return None
     except OSError as error:
         raise UsageError(f"{path}: cannot read run.json ({error.strerror})") from None
     try:
-        found = json.loads(text)
-        if not (isinstance(found, dict) and isinstance(found["recipe"], dict) and "status" in found):
-            raise ValueError
-    except (ValueError, KeyError):
-        raise UsageError(f"{path}: its run.json is not one of lpk's") from None
-    return found
+        found: dict[str, Any] = json.loads(data)
+        known = all(found[part]["fingerprint"] for part in _FINGERPRINTED)
+        if known and found["status"] and isinstance(found["recipe"], dict):
+            return found
+    except (ValueError, KeyError, TypeError):
+        pass
+    if lost := _lost(path):
+        return lost
+    raise UsageError(f"{path}: its run.json is not one of lpk's; give another --out, or move it away")
+
+
+def _lost(path: Path) -> dict[str, Any] | None:
+    """What is left of a run without its ``run.json``: the memo knows its losses, and they are of this model and data."""
+    if not (path / ".id").exists():  # else the recipe may be anybody's
+        return None
+    try:
+        return {"recipe": Recipe.read(path / "recipe.yaml"), "status": "lost"}
+    except UsageError:
+        return None
 
 
 def default_path(recipe: Recipe) -> Path:

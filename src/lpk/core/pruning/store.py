@@ -1,34 +1,36 @@
 """The database that a memo lives in: an SQLite file, or PostgreSQL for many machines. Opened, checked, its errors told.
 
-An SQLite file is known as lpk's by four bytes in its header: any other file is refused and not touched. One of lpk's
-that is damaged is set aside, whole, and a new one begun.
+An SQLite file is known as lpk's by four bytes in its header: any other database is refused and not touched. One of lpk's
+that is damaged is set aside, whole, and a new one begun; so is, in a folder of lpk's own, what is no database any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
 from lpk.core.errors import EnvironmentMissing, UsageError
-from lpk.core.files import network_file_system, room
+from lpk.core.files import network_file_system, room, set_aside
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
-_VERSION = 1
+_VERSION = 2
 #: Both databases read the same SQL. Without rowids a table is its index: half the bytes, and one tree to check.
 _SCHEMA = (
     "CREATE TABLE memo (schema_version INTEGER NOT NULL)",
     f"INSERT INTO memo VALUES ({_VERSION})",
     "CREATE TABLE measurement (context TEXT NOT NULL, mask TEXT NOT NULL, item TEXT NOT NULL,"
-    " loss DOUBLE PRECISION NOT NULL, PRIMARY KEY (context, mask, item)) {without_rowid}",
+    " loss DOUBLE PRECISION NOT NULL, checksum BIGINT, PRIMARY KEY (context, mask, item)) {without_rowid}",
     "CREATE TABLE cost (run TEXT NOT NULL, name TEXT NOT NULL, value BIGINT NOT NULL, PRIMARY KEY (run, name))"
     " {without_rowid}",
 )
+#: From a schema to the next. Losses from before there were checksums have none.
+_UPGRADES = {1: "ALTER TABLE measurement ADD COLUMN checksum BIGINT"}
 _WITHOUT_ROWID = {"sqlite": "WITHOUT ROWID", "postgresql": ""}
 
 #: The header's application id, https://www.sqlite.org/fileformat.html#application_id, and where it is.
@@ -45,7 +47,17 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+#: Seconds to wait for another process that checks the same file: without a word, and then.
+_SOON, _LONG = 2, 600
+
 _WANTED = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE (an @ in the password is written %40)"
+
+
+T = TypeVar("T")
+
+
+class _Lost(UsageError):
+    """The connection to the server was lost."""
 
 
 class Store:
@@ -67,6 +79,8 @@ class Store:
         self.file = Path(url.database or "") if url.drivername == _DRIVERS["sqlite"] else None
         # A query may hold a password too.
         self.name = str(self.file or url.set(query={}, drivername="postgresql").render_as_string(hide_password=True))
+        self._own = isinstance(where, Path)  # no person gave it: it is in a folder of lpk's
+        self._given = self.name if self._own else f"--store sqlite:///{self.name}"
         self._engine = _engine(url)
 
     def check(self) -> None:
@@ -109,7 +123,23 @@ class Store:
             with room(self.name), self._engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            raise UsageError(f"{self.name}: {' '.join(str(error.orig).split())}") from error
+            kind = _Lost if error.connection_invalidated else UsageError
+            raise kind(f"{self.name}: {' '.join(str(error.orig).split())}") from error
+
+    def commit(self, work: Callable[[Connection, bool], T]) -> T:
+        """Commit what ``work`` executes, together; once more if the connection is lost meanwhile.
+
+        Whether the server had committed it before nobody can tell: ``work`` is told that it is called again.
+
+        Raises:
+            UsageError: as :meth:`transaction`.
+        """
+        try:
+            with self.transaction() as database:
+                return work(database, False)
+        except _Lost:
+            with self.transaction() as database:
+                return work(database, True)
 
     def close(self) -> None:
         """Close it; SQLite folds the write-ahead log into the file."""
@@ -120,25 +150,39 @@ class Store:
         """Make sure that the file is a sound one of ours, or new; one process at a time."""
         if kind := network_file_system(file):
             tell(f"{file} is on {kind}, where SQLite cannot be shared between machines; --store postgresql://... can")
-        with self._lock(file):
+        with self._locked(file, tell):
             if damage := self._damage(file):
-                aside = _set_aside(file)
+                aside = set_aside(file, "-wal", "-shm")  # its log, so that they still belong together
                 tell(f"{file} is damaged ({damage}); it is now {aside.name}, and measuring begins anew")
             with self.transaction() as database:
                 database.exec_driver_sql(f"PRAGMA application_id = {_MARK}")
                 # Write-ahead logging: readers and a writer do not wait for each other, and SIGKILL takes nothing.
                 database.exec_driver_sql("PRAGMA journal_mode = WAL")
 
-    @contextmanager
-    def _lock(self, file: Path) -> Iterator[None]:
+    def _locked(self, file: Path, tell: Callable[[str], None]) -> AbstractContextManager[object]:
+        """A context in which no other process checks or creates the file."""
+        if file.is_dir():
+            raise UsageError(f"{self._given}: this is a folder; wanted a file, such as {file / 'memo.sqlite'}")
+        place = file.with_name(f".{file.name}.lock")
         try:
-            with room(file), FileLock(file.with_name(f".{file.name}.lock"), timeout=600):
-                yield
-        except Timeout:
-            raise UsageError(f"{file}: another process has been checking it for ten minutes") from None
+            with room(file):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.touch()  # where it cannot be created, FileLock would wait for it
+        except FileNotFoundError:
+            raise UsageError(f"{self._given}: no file can be created in {file.parent}") from None
+        lock = FileLock(place)
+        with room(file):
+            try:
+                return lock.acquire(timeout=_SOON)
+            except Timeout:
+                tell(f"{file}: waiting for another process that is checking it")
+            try:
+                return lock.acquire(timeout=_LONG)
+            except Timeout:
+                raise UsageError(f"{file}: another process has been checking it for ten minutes") from None
 
     def _damage(self, file: Path) -> str:
-        """What is wrong with the file, if anything is; one that is not ours is refused.
+        """What is wrong with the file, if anything is; one that is somebody's is refused.
 
         All of it is read, every time: 0.7 s for the 125 MB of a million measurements, or what the disk needs, against
         minutes of a run. The part of a full integrity check that is left out, indexes beside their tables, would find
@@ -158,7 +202,7 @@ class Store:
                 raise UsageError(f"{file}: {error.orig}") from error
             # Only what SQLite cannot read is opened without it: closing a file drops the locks that SQLite has on it in
             # this process, and another one, thinking itself alone, would delete a log that is in use.
-            if _head(file)[_MARK_AT:] != _MARK.to_bytes(4):
+            if not self._own and _head(file)[_MARK_AT:] != _MARK.to_bytes(4):
                 raise foreign from error
             found = str(error.orig)
         self._engine.dispose()
@@ -177,6 +221,10 @@ class Store:
             elif "memo" not in tables:
                 raise UsageError(f"{self.name}: this database holds other tables and no memo; give lpk one of its own")
             version = database.exec_driver_sql("SELECT schema_version FROM memo").scalar_one()
+            while version in _UPGRADES:
+                database.exec_driver_sql(_UPGRADES[version])
+                version += 1
+                database.exec_driver_sql(f"UPDATE memo SET schema_version = {version}")
             if version != _VERSION:
                 versions = f"schema {version}, this lpk knows {_VERSION}"
                 raise UsageError(
@@ -212,7 +260,8 @@ def _engine(url: URL) -> Engine:
             import psycopg  # noqa: F401
         except ImportError as error:
             raise EnvironmentMissing('a memo on PostgreSQL needs psycopg: pip install "lpk[postgres]"') from error
-        return create_engine(url, connect_args={"connect_timeout": 10})
+        # A connection that idled too long, or that a restart has cut, is found out before it is used, and replaced.
+        return create_engine(url, connect_args={"connect_timeout": 10}, pool_pre_ping=True)
     engine = create_engine(url, connect_args={"timeout": 60})
     # With write-ahead logging only a power cut could take the last rows, never tear one; FULL syncs at every commit.
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = NORMAL"))
@@ -222,15 +271,3 @@ def _engine(url: URL) -> Engine:
 def _head(file: Path) -> bytes:
     with file.open("rb") as opened:
         return opened.read(_MARK_AT + 4)
-
-
-def _set_aside(file: Path) -> Path:
-    """Rename the file, and its log so that they still belong together."""
-    number = 1
-    while (aside := file.with_name(f"{file.name}.corrupt-{number}")).exists():
-        number += 1
-    for ending in ("-wal", "-shm", ""):
-        part = file.with_name(file.name + ending)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + ending))
-    return aside
