@@ -14,8 +14,13 @@ import yaml
 from conftest import FILES, Lpk, contents, refused
 from jsonschema import Draft202012Validator
 
+from lpk.core.progress import Progress
+from lpk.core.pruning import run
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.recipe import Recipe
 from lpk.core.pruning.schedule import Trie
+from lpk.core.registry import installed
+from lpk.testing import tiny_model
 
 
 def test_a_run_leaves_a_complete_directory(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -197,8 +202,134 @@ def test_a_dry_run_writes_nothing_and_says_what_it_costs(
         assert confirmed <= forwards["finalists again in float32, at most"]
         assert (confirmed > 0) == (run["precision"]["dtype"] != "float32")
         assert held_out <= forwards["held-out perplexity, at most"]
-        planned_now = forwards["search"] + forwards["dense model on the calibration sequences"] + held_out + confirmed
-        assert spent == pytest.approx(planned_now, rel=0.1 if searcher == "greedy" else 0)
+        dense = forwards["dense model on the calibration sequences"]
+        planned_now = forwards["search"] + forwards.get("scorer", 0) + dense + held_out + confirmed
+        assert planned["exact"] == (searcher != "greedy")
+        assert spent == pytest.approx(planned_now, rel=0 if planned["exact"] else 0.1)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "passes"), [("magnitude", 0), ("block-influence", 1), ("gates", 2), ("loss-drop", None)]
+)
+def test_a_plan_counts_what_its_scorer_runs(scorer: str, passes: int | None, lpk: Lpk, base: list[Any]) -> None:
+    done = lpk(*base, "--searcher", "one-shot", "--scorer", scorer, "--dry-run", "--json")
+    forwards = json.loads(done.stdout)["layer_forwards"]
+    dense = forwards["dense model on the calibration sequences"]
+    if passes is None:
+        masks = [LayerMask(8), *(LayerMask(8, (layer,)) for layer in range(8))]
+        assert forwards["scorer"] == 6 * Trie.of(masks).edges()
+        assert forwards["scorer, a full forward for each mask"] == 6 * (8 + 8 * 7)
+        assert dense == 0  # the scorer has measured it
+    else:
+        assert forwards["scorer"] == forwards["scorer, a full forward for each mask"] == 6 * 8 * passes
+        assert dense == 6 * 8
+
+
+def test_a_run_takes_what_was_planned_for_a_scorer_of_losses(lpk: Lpk, base: list[Any], tmp_path: Path) -> None:
+    given = [*base, "--searcher", "one-shot", "--scorer", "shapley", "--dtype", "float32", "--objective", "kl"]
+    given += ["-O", "masks=40", "-O", "scorer.sequences=4"]
+    forwards = json.loads(lpk(*given, "--dry-run", "--json").stdout)["layer_forwards"]
+    done = json.loads(lpk(*given, "--out", tmp_path / "run", "--json", "--quiet").stdout)
+    held_out = Trie.of([LayerMask(8), LayerMask(8, tuple(done["run"]["result"]["removed"]))]).edges() * 4
+    planned = forwards["scorer"] + forwards["search"] + forwards["dense model on the calibration sequences"]
+    assert done["cost"]["layer_forwards"] == planned + held_out
+    assert (
+        forwards["dense model on the calibration sequences"] == 2 * 8 + 6 * 8
+    )  # measured on two, compared with on six
+
+
+def test_the_bound_of_finalists_has_the_dense_model_to_compare_with(lpk: Lpk, base: list[Any]) -> None:
+    given = [*base, "--searcher", "exhaustive", "--dtype", "bfloat16", "--dry-run", "--json"]
+    of = "finalists again in float32, at most"
+    plain, compared = (
+        json.loads(lpk(*given, "--objective", name).stdout)["layer_forwards"][of] for name in ("perplexity", "kl")
+    )
+    assert plain == 6 * (8 + 3 * 5)
+    assert compared == plain + 6 * 8
+
+
+def test_a_plan_says_how_far_its_cost_is_known(lpk: Lpk, base: list[Any]) -> None:
+    said = lpk(*base, "--searcher", "random", "--dry-run").stdout
+    assert "about" not in said
+    assert "  masks      20\n" in said
+    race = [*base, "--searcher", "greedy", "-O", "confidence=0.9", "--dry-run"]
+    planned = json.loads(lpk(*race, "--json").stdout)
+    assert planned["exact"] is False
+    unstopped = planned["layer_forwards"]["search, if its races stop nothing"]
+    assert planned["layer_forwards"]["search"] < unstopped
+    said = lpk(*race).stdout
+    assert "  masks      about 15\n" in said
+    assert f"search (about; {unstopped} if its races stop nothing)\n" in said
+    assert "in all (about); a full forward for each mask would take about " in said
+
+
+def test_a_plan_says_where_weights_are_in_what_precision_and_when_nothing_can_be_shared(
+    lpk: Lpk, base: list[Any]
+) -> None:
+    given = [*base, "--searcher", "random", "--dtype", "float32", "--dry-run"]
+    said = lpk(*given).stdout
+    assert "  precision  float32: asked for\n  weights    in memory\n" in said
+    assert "too small" not in said
+    tight = [*given, "--stream", "always", "--memory", "1KB"]
+    said = lpk(*tight).stdout
+    assert "  weights    streamed: as asked\n" in said
+    assert "  memory     too small to keep hidden states that masks share" in said
+    assert json.loads(lpk(*tight, "--json").stdout)["exact"] is False
+    assert "  weights    streamed: its weights take " in lpk(*given, "--memory", "1KB").stdout
+
+
+def test_where_no_race_can_be_run_plan_and_run_say_so(lpk: Lpk, base: list[Any], tmp_path: Path) -> None:
+    import numpy as np
+
+    np.save(tmp_path / "one.npy", np.arange(3, 35, dtype=np.int32)[None])
+    given = [*base, "--calibration", tmp_path / "one.npy", "--searcher", "greedy"]
+    why = "none: one looks at 2 sequences first, and there is 1"
+    said = lpk(*given, "-O", "confidence=0.9", "--dry-run").stdout
+    assert f"  racing     {why}\n" in said
+    assert "  data       1 sequence, 32 tokens" in said
+    assert "racing" not in lpk(*given, "--dry-run").stdout
+    done = lpk(*given, "-O", "confidence=0.9", "--out", tmp_path / "run")
+    assert f"racing: {why}" in done.stderr
+    assert " on 1 sequence (32 tokens) of " in done.stdout
+
+
+def test_a_run_whose_cost_cannot_be_told_in_time_says_so(
+    tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Heard(Progress):
+        def stage(self, title: str, total: int | None = None) -> None:
+            stages[title] = total
+
+    stages: dict[str, int | None] = {}
+    monkeypatch.setattr(run, "PATIENCE", -1.0)
+    values = {"model": str(tiny_checkpoint), "calibration": str(tiny_ids), "held_out": str(tiny_held_out), "remove": 3}
+    recipe = Recipe.parse({**values, "searcher": "random", "dtype": "float32"}, "test")
+    run.execute(recipe, installed(), tmp_path / "run", Heard())
+    (search,) = [title for title in stages if title.startswith("Searching")]
+    assert search.endswith(", of a cost that cannot be told within a second")
+    assert stages[search] is None
+
+
+def test_a_plan_of_what_a_run_would_refuse_is_refused(
+    lpk: Lpk, base: list[Any], finished: tuple[Path, dict[str, Any]], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    import numpy as np
+
+    plan = [*base, "--dry-run"]
+    np.save(tmp_path / "foreign.npy", np.full((6, 32), 5000))
+    refused(lpk(*plan, "--calibration", tmp_path / "foreign.npy"), 2, "foreign.npy", "token id 5000", "vocabulary")
+    np.save(tmp_path / "long.npy", np.ones((2, 20_000), dtype=np.int32))
+    refused(lpk(*plan, "--held-out", tmp_path / "long.npy"), 2, "long.npy", "20000 tokens", "positions")
+    refused(lpk(*plan, "--calibration", "wikitext2", "--length", 20_000), 2, "wikitext2", "20000 tokens", "positions")
+    refused(lpk(*plan, "--seed", 9, "--out", finished[0]), 2, "it holds another run", "seed")
+    (tmp_path / "broken.sqlite").write_text("no memo at all, but long enough to be told from an empty file " * 20)
+    refused(lpk(*plan, "--store", f"sqlite:///{tmp_path}/broken.sqlite"), 2, "broken.sqlite", "no memo of lpk's")
+    shards = tmp_path / "sharded"
+    tiny_model("llama", layers=8).save_pretrained(shards, max_shard_size="50KB")
+    gone = sorted(shards.glob("*.safetensors"))[1]
+    gone.unlink()
+    refused(lpk(*plan, "--model", shards), 2, str(shards), f"{gone.name} is missing")
+    refused(lpk(*plan, "--model", "demo", "--stream", "always"), 2, "GGUF")
 
 
 def test_however_it_is_said_it_is_one_run(

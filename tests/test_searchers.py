@@ -20,7 +20,7 @@ from lpk.core.errors import PluginError, UsageError
 from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
-from lpk.core.pruning.search import Outcome, drive, forecast
+from lpk.core.pruning.search import Outcome, drive, forecast, forecasts
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed
 from lpk.testing import random_sequences, tiny_model
@@ -296,6 +296,46 @@ def test_the_forecast_of_a_search_that_no_loss_steers_is_exact(name: str, world:
     drive(searcher, world.problem, fresh.losses)
     assert expected is not None
     assert replace(memo.cost(), head_tokens=0) == expected.cost
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "exact"),
+    [
+        *((name, {}, True) for name in ("one-shot", "random", "exhaustive", "contiguous", "locality")),
+        *((name, {}, False) for name in ("greedy", "annealing", "evolutionary", "lazy-greedy", "optuna")),
+        ("segmentation", {"neighbours": 2}, False),
+    ],
+)
+def test_a_forecast_is_exact_where_no_loss_or_score_steers(name: str, options: dict[str, Any], exact: bool) -> None:
+    searcher: Any = installed().find("searcher", name).create(options)
+    problem = Problem(LAYERS, BUDGET, PROTECTED, sequences=6)
+    found, contrary = forecasts(searcher, problem, 60, scored=searcher.scores != "ignored")
+    assert found is not None
+    assert found.agrees(contrary) is exact
+
+
+def test_a_forecast_of_a_race_has_a_bound_by_one_that_stops_nothing() -> None:
+    race: Any = installed().find("searcher", "greedy").create({"confidence": 0.9})
+    whole: Any = installed().find("searcher", "greedy").create({})
+    problem = Problem(LAYERS, BUDGET, PROTECTED, sequences=6)
+    found, unstopped = forecasts(race, problem, 60, scored=False)
+    _, every = forecasts(whole, problem, 60, scored=False)
+    assert found is not None
+    assert unstopped is not None
+    assert every is not None
+    assert unstopped.cost.measurements == every.cost.measurements
+    assert found.cost.measurements < every.cost.measurements
+
+
+def test_a_forecast_counts_nothing_that_was_measured_before() -> None:
+    lazy: Any = installed().find("searcher", "lazy-greedy").create({"confidence": 1})
+    problem = Problem(LAYERS, BUDGET, PROTECTED, sequences=6)
+    before = [Probe([problem.dense], 6)]
+    alone, after = forecast(lazy, problem, 60), forecast(lazy, problem, 60, before)
+    assert alone is not None
+    assert after is not None
+    assert alone.cost.layer_forwards - after.cost.layer_forwards == 6 * LAYERS
+    assert alone.masks == after.masks
 
 
 def test_a_forecast_gives_up_in_time(world: World) -> None:

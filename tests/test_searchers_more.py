@@ -359,6 +359,19 @@ def test_a_plan_of_the_gradient_variant_needs_no_scores_yet() -> None:
     assert len(planned.masks) == 20
 
 
+@pytest.mark.parametrize("solver", ["auto", "milp"])
+def test_a_plan_does_not_wait_for_the_solver(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*given: Any) -> None:
+        raise AssertionError("the quadratic problem of made-up losses was solved")
+
+    monkeypatch.setattr("lpk.plugins.searchers.cbo.proven", never)
+    monkeypatch.setattr("lpk.plugins.searchers.cbo.enumerated", never)
+    searcher: Any = installed().find("searcher", "cbo").create({"solver": solver})
+    planned = forecast(searcher, Problem(12, 4), 60)
+    assert planned is not None
+    assert len(planned.masks) == 12 + 66 + 20
+
+
 # Fast-Block-Select ----------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from lpk.core.errors import UsageError
 from lpk.core.progress import Progress
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.precision import Precision
+from lpk.core.pruning.schedule import Trie
 from lpk.core.registry import installed
 from lpk.core.study import provenance
 from lpk.core.study.cell import Workbench
@@ -602,6 +603,25 @@ def test_the_plan_of_searches_that_no_loss_steers_is_what_they_take(
         assert planned["searchers"][name]["layer_forwards"] == taken
     kept = sum(8 - cell.budget for cell in cells)
     assert planned["measuring"] == {"returned masks, at most": 33 * kept, "dense models, at most": 2 * 33 * 8}
+
+
+def test_the_plan_counts_what_scorers_run(folder: Path, lpk: Lpk) -> None:
+    """On 4 sequences, and on 6 questions of two options, of which gradients are the right one's."""
+    searchers = [{"name": "one-shot", "as": scorer, "scorer": scorer} for scorer in ("gates", "loss-drop", "magnitude")]
+    path = study(folder, "scorers", searchers=[*searchers, "greedy"], seeds=0)
+    planned = json.loads(lpk("study", path, "--dry-run", "--json", cwd=folder).stdout)["searchers"]
+    sequences, search = 4 + 12, (4 + 12) * (6 + 5)
+    assert planned["magnitude"]["layer_forwards"] == search
+    assert planned["gates"]["layer_forwards"] == search + 2 * 2 * 8 * (4 + 6)
+    masks = [LayerMask(8), *(LayerMask(8, (layer,)) for layer in range(8))]
+    assert planned["loss-drop"]["layer_forwards"] == search + 2 * sequences * Trie.of(masks).edges()
+    assert planned["loss-drop"]["naive"] == search + 2 * sequences * sum(len(mask.kept) for mask in masks)
+    assert {name: row["exact"] for name, row in planned.items()} == {
+        "gates": True,
+        "loss-drop": True,
+        "magnitude": True,
+        "greedy": False,
+    }
 
 
 @pytest.mark.parametrize(

@@ -129,11 +129,11 @@ def run(
     else:
         values = _with_flags(Recipe.read(recipe) if recipe else {}, given)
         wanted = _with_options(Recipe.parse(values, str(recipe or "")), options, registry)
+    out = out or default_path(resolved(wanted, registry))
     if dry_run:
-        planned = plan(wanted, registry)
+        planned = plan(wanted, registry, out, store, stream=stream, memory=memory)
         click.echo(json.dumps(planned, indent=2) if as_json else plan_text(planned))
         return
-    out = out or default_path(resolved(wanted, registry))
     with progress(quiet) as shown:
         done = execute(wanted, registry, out, shown, store, stream=stream, memory=memory)
     click.echo(json.dumps({"directory": str(out), **done}, indent=2) if as_json else summary_text(out, done))

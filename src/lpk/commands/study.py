@@ -74,7 +74,8 @@ def _show(planned: dict[str, Any]) -> None:
             name,
             str(row["cells"]),
             f"{row['masks']:,}",
-            f"{row['layer_forwards']:,}" + (f" and {row['unknown']} unknown" if row["unknown"] else ""),
+            f"{'' if row['exact'] else 'about '}{row['layer_forwards']:,}"
+            + (f" and {row['unknown']} unknown" if row["unknown"] else ""),
             f"{row['naive']:,}",
         ]
         for name, row in planned["searchers"].items()

@@ -86,26 +86,45 @@ def _row(label: str, dense: float, pruned: float, form: str) -> str:
 def _data(part: dict[str, Any]) -> str:
     groups = part.get("groups", [part])
     return " and ".join(
-        f"{each['sequences']} sequences ({each['tokens']:,} tokens) of {each['source']}" for each in groups
+        f"{_sequences(each['sequences'])} ({each['tokens']:,} tokens) of {each['source']}" for each in groups
     )
+
+
+def _sequences(count: int) -> str:
+    return f"{count} sequence{'s'[: count != 1]}"
 
 
 def plan_text(plan: dict[str, Any]) -> str:
     """What a run would do, and how many layer-forwards that takes."""
-    forwards = plan["layer_forwards"]
-    naive = "search, a full forward for each mask"
-    total = sum(count for name, count in forwards.items() if name != naive)
+    from lpk.core.pruning.plan import NAIVE, UNSTOPPED
+
+    forwards = {name: count for name, count in plan["layer_forwards"].items() if not name.endswith((NAIVE, UNSTOPPED))}
+    total, about = sum(forwards.values()), "" if plan["exact"] else "about "
     protected = f"; {ranges(plan['protected'])} protected" if plan["protected"] else ""
     lines = [f"{plan['recipe']['model']}: remove {plan['budget']} of {plan['layers']} layers (0-based{protected})"]
     for kind, plugin in plan["plugins"].items():
         options = ", ".join(f"{key}={value}" for key, value in plugin["options"].items())
         lines.append(f"  {kind:10} {plugin['name']}{f' ({options})' if options else ''}")
     data = plan["calibration"]
-    lines.append(f"  data       {data['sequences']} sequences, {data['tokens']:,} tokens, of {data['source']}")
-    lines.append(f"  masks      about {plan['masks']:,}")
+    lines += [
+        f"  precision  {plan['precision']['dtype']}: {plan['precision']['reason']}",
+        f"  weights    {plan['weights']}",
+        f"  data       {_sequences(data['sequences'])}, {data['tokens']:,} tokens, of {data['source']}",
+        f"  masks      {about}{plan['masks']:,}",
+    ]
+    if plan["racing"]:
+        lines.append(f"  racing     {plan['racing']}")
+    if not plan["shares"]:
+        lines.append(
+            "  memory     too small to keep hidden states that masks share: layers run again, at more cost than said"
+        )
     lines.append("  cost, in layer-forwards (one layer on one sequence):")
-    lines += [f"    {count:>12,}  {name}" for name, count in forwards.items() if name != naive]
+    unstopped = plan["layer_forwards"].get("search" + UNSTOPPED)
+    raced = f"; {unstopped:,}{UNSTOPPED.removeprefix(',')}" if unstopped else ""
+    notes = {"search": f" (about{raced})"} if about else {}
+    lines += [f"    {count:>12,}  {name}{notes.get(name, '')}" for name, count in forwards.items()]
+    naive = sum(plan["layer_forwards"].get(name + NAIVE, count) for name, count in forwards.items())
     lines.append(
-        f"    {total:>12,}  in all; a full forward for each mask would take {total - forwards['search'] + forwards[naive]:,}"
+        f"    {total:>12,}  in all{about and ' (about)'}; a full forward for each mask would take {about}{naive:,}"
     )
     return "\n".join(lines)

@@ -235,11 +235,19 @@ class LayerScores:
 
 
 class Scorer(Plugin[OptionsT]):
-    """Says how redundant each layer is, from the dense model alone."""
+    """Says how redundant each layer is."""
+
+    #: What it looks at of every calibration item, for a plan to count: the dense model's states, every layer run once; its
+    #: gradients, every layer run twice; or neither.
+    looks_at: ClassVar[Literal["states", "gradients", "nothing"]] = "states"
 
     @abstractmethod
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
         """Score every layer. The model must be left as it was."""
+
+    def asks(self, layers: int, sequences: int) -> Sequence[Probe]:
+        """The masks whose losses :meth:`score` asks for, by a number of layers and of calibration items; for a plan to count."""
+        return ()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -403,6 +411,8 @@ class Problem:
         sequences: how many calibration sequences a loss is the mean of; a :class:`Probe` may ask for fewer.
         seed: everything random must come from it.
         workspace: a folder for what the searcher wants to leave behind.
+        rehearsed: whether the losses are made up, to count what the search asks for: as many masks must be asked for, but
+            those need not be chosen with much work.
     """
 
     layers: int
@@ -412,6 +422,7 @@ class Problem:
     sequences: int = 1
     seed: int = 0
     workspace: Path = field(default_factory=Path)
+    rehearsed: bool = False
 
     @property
     def dense(self) -> LayerMask:

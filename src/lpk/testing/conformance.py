@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -207,12 +207,14 @@ class _Given:
     """A calibration of ready batches, and made-up losses."""
 
     given: Sequence[Batch]
+    asked: list[tuple[Sequence[LayerMask], int]] = field(default_factory=list)
 
     def batches(self) -> Iterator[Batch]:
         return iter(self.given)
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> list[Loss]:
-        return _losses_of(masks, sequences or _SEQUENCES)
+        self.asked.append((list(masks), sequences or _SEQUENCES))
+        return _losses_of(*self.asked[-1])
 
 
 def _scored(entry: Entry, stack: LayerStack, batches: Iterable[Batch]) -> LayerScores:
@@ -236,6 +238,22 @@ def _one_score_a_layer(entry: Entry) -> None:
         for one, row in enumerate(matrix):
             symmetric = all(math.isclose(value, matrix[other][one], abs_tol=1e-9) for other, value in enumerate(row))
             assert symmetric, f"similarity or interaction is not symmetric at layer {one}"
+
+
+def _scorer_tells_its_cost(entry: Entry) -> None:
+    import torch
+
+    stack, given, scorer = _stack(), _Given(list(random_sequences().batches())), entry.create()
+    assert isinstance(scorer, Scorer)
+    with torch.inference_mode():
+        scorer.score(stack, given)
+    rows = sum(len(batch.ids) for batch in given.given)
+    told = stack.layers * rows * {"states": 1, "gradients": 2, "nothing": 0}[scorer.looks_at]
+    assert stack.layer_forwards == told, (
+        f"it runs {stack.layer_forwards} layers, looks_at={scorer.looks_at!r} says {told}"
+    )
+    asks = [(list(look.masks), look.sequences) for look in scorer.asks(stack.layers, _SEQUENCES)]
+    assert given.asked == asks, "asks() does not give the masks whose losses score() asks for"
 
 
 def _scorer_is_deterministic(entry: Entry) -> None:
@@ -278,6 +296,7 @@ def _state(stack: LayerStack) -> dict[str, Any]:
 _scorer_checks: Final = {
     "one-score-a-layer": _one_score_a_layer,
     "same-input-same-scores": _scorer_is_deterministic,
+    "cost-as-told": _scorer_tells_its_cost,
     "model-unchanged": _scorer_leaves_model,
     "padding-never-counts": _scorer_ignores_padding,
 }

@@ -94,6 +94,13 @@ class Corpus:
             return len(self.ids), sum(map(len, self.ids))
         return sequences, sequences * length
 
+    def known(self, length: int) -> Items:
+        """What is known of the items without a tokenizer: ready ids; that windows of a text have so many tokens; or none."""
+        import numpy as np
+
+        window = (np.zeros(length, dtype=np.int32),) if self.text else ()
+        return Sequences(self.source, self.ids or window, role=self.role)
+
     def options(self, kind: Kind) -> int:
         """How many sequences an item has, rounded up from the mean."""
         if kind != "questions" or not self.prompted:

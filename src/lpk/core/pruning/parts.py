@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lpk.core.contracts import Executor, Objective, Scorer, Searcher
+from lpk.core.contracts import Executor, Objective, Probe, Scorer, Searcher
 from lpk.core.errors import UsageError, blaming
 from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.head import fused_cross_entropy
@@ -95,6 +95,19 @@ class Parts:
     def places(self) -> list[int]:
         """Where each part of the first term stands among the parts of the objective, then of the second ..."""
         return [place for term in self.terms for place in term.places]
+
+    def scored(self, layers: int, items: int) -> list[Probe]:
+        """The masks whose losses the scorer asks for, on at most so many items; what it says, for a plan to count."""
+        if self.scorer is None:
+            return []
+        with blaming(f"scorer {self.scorer.name}"):
+            asked = self.scorer.asks(layers, items)
+        return [Probe(look.masks, min(look.sequences, items)) for look in asked]
+
+    def passes(self, drawn: DrawSize) -> int:
+        """How often each layer runs on a sequence for what the scorer looks at beside; of a question, one for gradients."""
+        looked = self.scorer.looks_at if self.scorer else "nothing"
+        return {"states": drawn.sequences, "gradients": 2 * drawn.items, "nothing": 0}[looked]
 
     @property
     def part_names(self) -> tuple[str, ...]:

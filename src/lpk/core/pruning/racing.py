@@ -62,6 +62,15 @@ class Racing(Options):
             sequences *= 2
 
 
+def idle(options: Options, sequences: int) -> str:
+    """Why a searcher that races can stop nothing early on so few sequences, in words; empty if it can, or does not race."""
+    if not (isinstance(options, Racing) and options.races and sequences <= options.first):
+        return ""
+    return (
+        f"none: one looks at {options.first} sequences first, and there {'is' if sequences == 1 else 'are'} {sequences}"
+    )
+
+
 def is_worse(loss: Loss, than: Loss, confidence: float) -> bool:
     """Whether a mask's loss is higher than another's on the same two or more sequences: a one-sided paired t-test.
 

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.contracts import Calibration, LayerScores, Loss, Objective, Problem
+from lpk.core.contracts import Calibration, LayerScores, Loss, Objective, Probe, Problem
 from lpk.core.errors import UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
 from lpk.core.memory import available_memory, enough
@@ -26,6 +26,7 @@ from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.parts import MadeOf, Parts, context, inputs, kernels, resolved
 from lpk.core.pruning.precision import EXACT, Precision
+from lpk.core.pruning.racing import idle
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.pruning.store import Store
 from lpk.core.pruning.tables import write_tables
@@ -284,7 +285,9 @@ class _Run:
 
         evaluator = self._searched()
         sequences, rows = len(self.calibration), self.calibration.sequences
-        expected = forecast(self.parts.searcher, self.problem, PATIENCE)
+        asked = self.parts.scored(self.problem.layers, sequences)
+        before = [*asked, Probe([self.problem.dense], sequences)]
+        expected = forecast(self.parts.searcher, self.problem, PATIENCE, before)
         total = None
         title = f"Searching: {self.parts.described['searcher']['name']}"
         if expected:
@@ -295,6 +298,10 @@ class _Run:
             compared = sum(term.sequences.sequences for term in evaluator.terms if term.needs_dense)
             total = planned + (rows + compared) * self.stack.layers
             title += f", about {planned:,} layer-forwards ({naive:,} without sharing)"
+        else:
+            title += ", of a cost that cannot be told within a second"
+        if why := idle(self.parts.searcher.options, sequences):
+            self.progress.note(f"racing: {why}")
 
         def on_best(trial: Trial) -> None:
             self.progress.advance(0, f"best loss {trial.loss:.4f} without {trial.mask}")

@@ -7,9 +7,10 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lpk.core.contracts import LayerScores, Loss, Probe, Problem, Searcher
@@ -122,11 +123,11 @@ def _check(name: str, problem: Problem, masks: Sequence[LayerMask], sequences: i
             raise PluginError(f"searcher {name} removes {len(mask)} layers ({mask}), more than {problem.budget}")
 
 
-def made_up_scores(layers: int) -> LayerScores:
-    """Scores of no meaning, for planning what has no scores yet."""
-    upto = list(itertools.accumulate((1 + math.sin(12.9898 * layer) for layer in range(layers)), initial=0.0))
+def made_up_scores(layers: int, sign: int = 1) -> LayerScores:
+    """Scores of no meaning, for planning what has no scores yet; with ``sign`` -1 layers rank the other way round."""
+    upto = list(itertools.accumulate((1 + sign * math.sin(12.9898 * layer) for layer in range(layers)), initial=0.0))
     scores = LayerScores.from_pairs([[abs(end - begin) for end in upto] for begin in upto])
-    near = tuple(tuple(1 / (1 + abs(one - other)) for other in range(layers)) for one in range(layers))
+    near = tuple(tuple(1 / (1 + abs(one - other)) for other in upto[:-1]) for one in upto[:-1])
     interaction = tuple(tuple(a * b for b in scores.layers) for a in scores.layers)
     return replace(scores, similarity=near, interaction=interaction)
 
@@ -139,8 +140,9 @@ class Tally:
         masks: on how many sequences each has been measured.
     """
 
-    def __init__(self) -> None:
-        self.cost, self.masks = Cost(), dict[LayerMask, int]()
+    def __init__(self, known: Mapping[LayerMask, int] = MappingProxyType({})) -> None:
+        """Begin to count; masks that are known have been measured on so many sequences before."""
+        self.cost, self.masks = Cost(), dict(known)
 
     def add(self, masks: Sequence[LayerMask], sequences: int) -> None:
         """Count a batch on the first ``sequences`` sequences."""
@@ -156,35 +158,111 @@ class Tally:
         self.masks |= {mask: max(count, sequences) for mask, count in have.items()}
 
 
-def forecast(searcher: Searcher[Any], problem: Problem, patience: float) -> Tally | None:
+def tally_of(looks: Iterable[Probe]) -> Tally:
+    """What some looks cost, one after the other."""
+    tally = Tally()
+    for look in looks:
+        tally.add(look.masks, look.sequences)
+    return tally
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a search takes on made-up losses.
+
+    Attributes:
+        cost: of what was not known before, as a tally has it.
+        looks: each mask that it asks for, with on how many sequences.
+    """
+
+    cost: Cost
+    looks: frozenset[tuple[LayerMask, int]]
+
+    @property
+    def masks(self) -> frozenset[LayerMask]:
+        """Those that it asks for."""
+        return frozenset(mask for mask, _ in self.looks)
+
+    def agrees(self, other: Forecast | None) -> bool:
+        """Whether one on other losses is the same: the same masks or, of one mask, whichever it is, the same cost."""
+        if other is None or self.cost != other.cost:
+            return False
+        return self.looks == other.looks or len(self.looks) == len(other.looks) == 1
+
+
+def forecast(
+    searcher: Searcher[Any],
+    problem: Problem,
+    patience: float,
+    before: Sequence[Probe] = (),
+    *,
+    contrary: bool = False,
+) -> Forecast | None:
     """What a search will cost, by running it on made-up losses; None if that takes more than ``patience`` seconds.
 
     Exact for a searcher whose masks do not depend on the losses; for the others the masks, and so what they share,
-    differ a little. The made-up loss of a mask is the sum of its layers' made-up scores, so that searches behave, and
-    differs between sequences by a tenth of a score, so that races do.
+    differ. The made-up loss of a mask is the sum of its layers' made-up scores, so that searches behave, and differs
+    between sequences by a tenth of a score, so that races do.
+
+    Args:
+        searcher: the searcher.
+        problem: what it is given.
+        patience: seconds.
+        before: what has been measured before, by a scorer say.
+        contrary: rank masks the other way round, and let no race stop one.
     """
-    tally = Tally()
-    scores = made_up_scores(problem.layers).layers
+    known, looks = tally_of(before), set[tuple[LayerMask, int]]()
+    tally = Tally(known.masks)
+    scores = made_up_scores(problem.layers, -1 if contrary else 1).layers
+    made_up = _undecided_loss if contrary else _made_up_loss
     end = time.monotonic() + patience
 
     def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
         if time.monotonic() > end:
             raise _OutOfPatience
         tally.add(masks, sequences)
-        return [_made_up_loss(mask, scores, sequences) for mask in masks]
+        looks.update((mask, sequences) for mask in masks)
+        return [made_up(mask, scores, sequences) for mask in masks]
 
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            drive(searcher, replace(problem, workspace=Path(scratch)), losses_of)
+            drive(searcher, replace(problem, workspace=Path(scratch), rehearsed=True), losses_of)
         except _OutOfPatience:
             return None
-    return tally
+    return Forecast(tally.cost, frozenset(looks))
+
+
+def forecasts(
+    searcher: Searcher[Any], problem: Problem, patience: float, before: Sequence[Probe] = (), *, scored: bool
+) -> tuple[Forecast | None, Forecast | None]:
+    """The forecast, and that on contrary losses: where the two agree, the cost depends on none.
+
+    Args:
+        searcher: the searcher.
+        problem: what it is given, but for scores.
+        patience: seconds for each.
+        before: what has been measured before.
+        scored: whether there will be scores; they are made up too.
+    """
+
+    def told(sign: int) -> Forecast | None:
+        given = replace(problem, scores=made_up_scores(problem.layers, sign) if scored else None)
+        return forecast(searcher, given, patience, before, contrary=sign < 0)
+
+    found = told(1)
+    return found, found and told(-1)
 
 
 def _made_up_loss(mask: LayerMask, scores: Sequence[float], sequences: int) -> Loss:
     total = sum(scores[layer] for layer in mask.removed)
     noise = random.Random(repr(mask.removed))
     return Loss.mean((total + 0.1 * noise.gauss() for _ in range(sequences)), [1.0] * sequences)
+
+
+def _undecided_loss(mask: LayerMask, scores: Sequence[float], sequences: int) -> Loss:
+    """One that goes up and down from sequence to sequence by so much that it is not shown to be worse than another."""
+    total, swing = sum(scores[layer] for layer in mask.removed), 1000 * random.Random(repr(mask.removed)).gauss()
+    return Loss.mean((total + swing * (-1) ** item for item in range(sequences)), [1.0] * sequences)
 
 
 class _OutOfPatience(Exception):

@@ -84,14 +84,16 @@ class Store:
         self._engine = _engine(url)
 
     def check(self) -> None:
-        """Find out whether a server can be reached, changing nothing there.
+        """Find out whether a server can be reached, or whether a file is a memo, changing nothing there.
 
         Raises:
-            UsageError: it cannot.
+            UsageError: it cannot, or is not.
         """
         if not self.file:
             with self.transaction():
                 pass
+        elif self.file.exists():
+            self._damage(self.file)
 
     def open(self, tell: Callable[[str], None]) -> None:
         """Create what is not there, check what is.

@@ -279,7 +279,7 @@ class _Looked:
         return self.items.batches()
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
-        self.asked.append((masks, sequences or len(self.items)))
+        self.asked.append((masks, min(sequences or len(self.items), len(self.items))))
         return self._measure(*self.asked[-1])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from lpk.core.errors import LpkError
 from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.parts import DrawSize, Parts, Term
-from lpk.core.pruning.search import forecast, made_up_scores
+from lpk.core.pruning.search import forecasts, tally_of
 from lpk.core.registry import Registry
 from lpk.core.study.recipe import CellRecipe, StudyRecipe
 
@@ -20,8 +20,8 @@ PATIENCE = 10.0
 def plan(study: StudyRecipe, registry: Registry) -> dict[str, Any]:
     """What a study would do and cost, if nothing were known.
 
-    ``searchers`` has the layer-forwards of every search, for a scorer one pass over the data (what it measures of masks is
-    not foreseen), each cell by itself. ``measuring`` has those of the masks that searches return and of the dense models,
+    ``searchers`` has the layer-forwards of every search, its scorer's included, each cell by itself; ``exact`` says whether
+    they do not depend on losses and scores. ``measuring`` has those of the masks that searches return and of the dense models,
     at most: two searches may return one mask, a task may have fewer questions than asked for.
 
     Raises:
@@ -35,10 +35,12 @@ def plan(study: StudyRecipe, registry: Registry) -> dict[str, Any]:
     for cell in cells:
         returned += asked * (cell.layers - cell.problem.budget)
         dense[cell.model, cell.seed] = asked * cell.layers
-        row = rows.setdefault(cell.searcher, {"cells": 0, "masks": 0, "layer_forwards": 0, "naive": 0, "unknown": 0})
+        row = rows.setdefault(
+            cell.searcher, {"cells": 0, "masks": 0, "layer_forwards": 0, "naive": 0, "unknown": 0, "exact": True}
+        )
         row["cells"] += 1
         for name, count in _searched(cell, cell.parts(registry), corpora).items():
-            row[name] += count
+            row[name] = row[name] and count if name == "exact" else row[name] + count
     measuring = {"returned masks, at most": returned, "dense models, at most": sum(dense.values())}
     layers = {cell.model: cell.layers for cell in cells}
     return {"cells": len(cells), "models": layers, "searchers": rows, "measuring": measuring}
@@ -73,19 +75,20 @@ def _searched(cell: CellRecipe, parts: Parts, corpora: _Corpora) -> dict[str, in
     """Masks and layer-forwards of one cell's search; one ``unknown`` where they cannot be told."""
     drawn = corpora.drawn(parts.terms)
     problem = replace(cell.problem, sequences=drawn.items)
-    if parts.scorer:
-        problem = replace(problem, scores=made_up_scores(cell.layers))
+    asked = parts.scored(cell.layers, drawn.items)
     try:
-        found = forecast(parts.searcher, problem, PATIENCE)
+        found, contrary = forecasts(parts.searcher, problem, PATIENCE, asked, scored=bool(parts.scorer))
     except LpkError:  # a search that made-up scores do not suit
-        found = None
+        found = contrary = None
     if found is None:
-        return {"unknown": 1}
-    passed = drawn.sequences * cell.layers if parts.scorer else 0
+        return {"unknown": 1, "exact": False}
+    passed, tally = parts.passes(drawn) * cell.layers, tally_of(asked)
+    tally.cost += found.cost
     return {
-        "masks": len(found.masks),
-        "layer_forwards": drawn.sequences * found.cost.layer_forwards // drawn.items + passed,
-        "naive": drawn.sequences * found.cost.naive_layer_forwards // drawn.items + passed,
+        "masks": len(tally.masks.keys() | found.masks),
+        "layer_forwards": drawn.sequences * tally.cost.layer_forwards // drawn.items + passed,
+        "naive": drawn.sequences * tally.cost.naive_layer_forwards // drawn.items + passed,
+        "exact": found.agrees(contrary),
     }
 
 

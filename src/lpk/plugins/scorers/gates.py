@@ -49,6 +49,8 @@ class GatesOptions(Options):
 
 
 class Gates(Scorer[GatesOptions]):
+    looks_at = "gradients"
+
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
         import torch
 

@@ -31,6 +31,8 @@ class GradMapOptions(Options):
 
 
 class GradMap(Scorer[GradMapOptions]):
+    looks_at = "gradients"
+
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
         totals = []
         for layer, gradients in enumerate(mean_gradients(stack, calibration)):

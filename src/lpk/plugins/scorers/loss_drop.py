@@ -8,12 +8,13 @@ layers is the head on the embedding alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from pydantic import Field
 
 from lpk import hookimpl
-from lpk.core.contracts import Calibration, Component, LayerScores, Options, Scorer, Stack
+from lpk.core.contracts import Calibration, Component, LayerScores, Options, Probe, Scorer, Stack
 from lpk.core.pruning.mask import LayerMask
 
 
@@ -23,18 +24,25 @@ class LossDropOptions(Options):
 
 
 class LossDrop(Scorer[LossDropOptions]):
+    looks_at = "nothing"
+
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
-        dense = LayerMask(stack.layers)
-        longest = stack.layers if self.options.runs else 1
-        # runs[start][length - 1]
-        runs = [
-            [dense.drop(*range(start, end)) for end in range(start + 1, min(start + longest, stack.layers) + 1)]
-            for start in range(stack.layers)
-        ]
-        masks = [dense, *(mask for run in runs for mask in run)]
+        dense, runs = LayerMask(stack.layers), self._runs(stack.layers)
+        masks = [dense, *chain(*runs)]
         losses = dict(zip(masks, calibration.losses(masks, self.options.sequences or None), strict=True))
         rises = tuple(tuple(float(losses[mask] - losses[dense]) for mask in run) for run in runs)
         return LayerScores(tuple(run[0] for run in rises), rises if self.options.runs else ())
+
+    def asks(self, layers: int, sequences: int) -> Sequence[Probe]:
+        return [Probe([LayerMask(layers), *chain(*self._runs(layers))], self.options.sequences or sequences)]
+
+    def _runs(self, layers: int) -> list[list[LayerMask]]:
+        """``runs[start][length - 1]`` leaves out the layers from ``start`` on."""
+        dense, longest = LayerMask(layers), layers if self.options.runs else 1
+        return [
+            [dense.drop(*range(start, end)) for end in range(start + 1, min(start + longest, layers) + 1)]
+            for start in range(layers)
+        ]
 
 
 @hookimpl

@@ -17,6 +17,8 @@ from lpk.core.pruning.salience import Weighed
 
 
 class Magnitude(Scorer[Weighed]):
+    looks_at = "nothing"
+
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
         chosen = self.options
         return chosen.scores([chosen.total(chosen.counted(stack.weights(i)).values()) for i in range(stack.layers)])

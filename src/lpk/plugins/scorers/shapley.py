@@ -32,7 +32,7 @@ from typing import Literal
 from pydantic import Field
 
 from lpk import hookimpl
-from lpk.core.contracts import Calibration, Component, LayerScores, Options, Scorer, Stack
+from lpk.core.contracts import Calibration, Component, LayerScores, Options, Probe, Scorer, Stack
 from lpk.core.errors import UsageError
 from lpk.core.pruning.mask import LayerMask
 
@@ -51,18 +51,29 @@ class ShapleyOptions(Options):
 
 
 class Shapley(Scorer[ShapleyOptions]):
+    looks_at = "nothing"
+
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
         dense = LayerMask(stack.layers)
-        largest = self.options.largest or max(1, stack.layers // 3)
-        if largest > stack.layers:
-            raise UsageError(f"scorer shapley: largest is {largest}; the model has {stack.layers} layers")
+        orders, masks = self._drawn(dense)
+        damage = self._damage(dense, masks, calibration)
+        return LayerScores(mean_marginals(dense, orders, damage) if orders else fitted(masks, damage))
+
+    def asks(self, layers: int, sequences: int) -> Sequence[Probe]:
+        dense = LayerMask(layers)
+        _, masks = self._drawn(dense)
+        return [Probe([dense, *masks], self.options.sequences or sequences)]
+
+    def _drawn(self, dense: LayerMask) -> tuple[list[list[int]], list[LayerMask]]:
+        """The orders that layers are removed in, none for the surrogate, and the masks to measure."""
+        largest = self.options.largest or max(1, dense.layers // 3)
+        if largest > dense.layers:
+            raise UsageError(f"scorer shapley: largest is {largest}; the model has {dense.layers} layers")
         draw = random.Random(self.options.seed)
         if self.options.estimator == "surrogate":
-            masks = stratified(dense, largest, self.options.masks, draw)
-            return LayerScores(fitted(masks, self._damage(dense, masks, calibration)))
-        orders = rotations(stack.layers, largest, self.options.masks, draw)
-        masks = [dense.drop(*order[:size]) for order in orders for size in range(1, largest + 1)]
-        return LayerScores(mean_marginals(dense, orders, self._damage(dense, masks, calibration)))
+            return [], stratified(dense, largest, self.options.masks, draw)
+        orders = rotations(dense.layers, largest, self.options.masks, draw)
+        return orders, [dense.drop(*order[:size]) for order in orders for size in range(1, largest + 1)]
 
     def _damage(self, dense: LayerMask, masks: list[LayerMask], calibration: Calibration) -> dict[LayerMask, float]:
         masks = list(dict.fromkeys([dense, *masks]))

@@ -18,6 +18,8 @@ from lpk.core.pruning.salience import Weighed, mean_gradients
 
 
 class Taylor(Scorer[Weighed]):
+    looks_at = "gradients"
+
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
         totals = []
         for layer, gradients in enumerate(mean_gradients(stack, calibration, self.options)):

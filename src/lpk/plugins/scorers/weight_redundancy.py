@@ -33,6 +33,8 @@ ROWS: Final = 64
 
 
 class WeightRedundancy(Scorer[Options]):
+    looks_at = "nothing"
+
     def score(self, stack: Stack, calibration: Calibration) -> LayerScores:
         written = (_alike(stack, ATTENTION) + _alike(stack, MLP)) / 2
         similarity = ((written + _alike_in_scale(stack)) / 2).fill_diagonal_(1)

@@ -74,6 +74,8 @@ class CBO(Searcher[CBOOptions]):
         solver, wanted = options.solver, min(options.solutions, sets)
         if solver == "enumerate" and sets > options.limit:
             raise UsageError(f"searcher 'cbo': {sets:,} sets; its limit is {options.limit:,}: -O limit={sets}")
+        if problem.rehearsed:  # for as many sets as there will be; a solver may take minutes
+            return "annealing", annealed(matrix, size, wanted, problem.random(), restarts=1)
         if solver == "enumerate" or (solver == "auto" and sets <= options.limit):
             return "enumerate", enumerated(matrix, size, wanted)
         if solver == "milp" or (solver == "auto" and len(matrix) <= PROVABLE):

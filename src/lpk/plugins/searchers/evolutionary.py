@@ -42,6 +42,10 @@ class EvolutionaryOptions(Racing):
     switches: int = Field(3, ge=1, description="layers switched at once, at most; the lower of two draws counts")
     initial: int = Field(64, ge=1, description="random masks to choose the first parent from, without a scorer")
 
+    @property
+    def races(self) -> bool:
+        return self.selection == "race" and super().races
+
 
 class Evolutionary(Searcher[EvolutionaryOptions]):
     scores = "optional"
