@@ -204,6 +204,26 @@ def test_lazy_greedy_measures_fewer_masks_than_greedy() -> None:
     assert len(lazy.measured) < 0.8 * len(plain.measured)
 
 
+def test_a_layer_known_on_two_sequences_is_looked_at_again() -> None:
+    """Layer 2 is the second to go, but on the first two sequences it seems to cost more than 3 and 4 do on eight."""
+    rises = {
+        1: [0.0, 1.6, *[0.0] * 14],
+        2: [0.2, 1.81, *[0.15] * 14],
+        3: [1.2, 0.9, *[0.5, 0.6] * 7],
+        4: [1.2, 0.9, *[0.6, 0.5] * 7],
+    }
+
+    def losses(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
+        every = [[sum(rises[layer][item] for layer in mask.removed) for item in range(sequences)] for mask in masks]
+        return [Loss.mean(items, [1.0] * sequences) for items in every]
+
+    searcher: Any = installed().find("searcher", "lazy-greedy").create({"batch": 2})
+    outcome = drive(searcher, Problem(5, 2, frozenset({0}), sequences=16, workspace=Path()), losses)
+    stopped = {trial.mask.removed: trial.sequences for trial in outcome.trials if trial.stopped and trial.step < 4}
+    assert stopped == {(2,): 2, (3,): 8, (4,): 8}
+    assert outcome.best.mask.removed == (1, 2)
+
+
 @pytest.mark.parametrize("name", ["greedy", "beam", "lazy-greedy", "evolutionary", "genetic"])
 def test_one_sequence_is_no_race(name: str) -> None:
     searcher: Any = installed().find("searcher", name).create({"confidence": 0.9})

@@ -78,10 +78,19 @@ def is_worse(loss: Loss, than: Loss, confidence: float) -> bool:
     """
     from scipy.special import stdtrit
 
-    count, weight = len(loss.items), math.fsum(loss.weights)
-    shares = [w / weight for w in loss.weights]
-    differences = [here - there for here, there in zip(loss.items, than.items, strict=True)]
+    mean, error = difference(loss, than)
+    return error > 0 and mean > error * float(stdtrit(len(loss.items) - 1, confidence))
+
+
+def difference(loss: Loss, than: Loss) -> tuple[float, float]:
+    """How much higher a mask's loss is, on the sequences that both were measured on, and the standard error of that.
+
+    Of a single sequence the error is not known: infinite.
+    """
+    weights = loss.weights[: min(len(loss.items), len(than.items))]
+    shares = [weight / math.fsum(weights) for weight in weights]
+    differences = [here - there for here, there in zip(loss.items, than.items, strict=False)]
     mean = math.fsum(share * d for share, d in zip(shares, differences, strict=True))
     squares = math.fsum((share * (d - mean)) ** 2 for share, d in zip(shares, differences, strict=True))
-    error = math.sqrt(squares * count / (count - 1))
-    return error > 0 and mean > error * float(stdtrit(count - 1, confidence))
+    count = len(differences)
+    return mean, math.sqrt(squares * count / (count - 1)) if count > 1 else math.inf

@@ -5,22 +5,24 @@ measured bounds what it costs now: candidates are measured in the order of that 
 of the next is above the best of them. The bound holds exactly for a supermodular loss, and a language model's is not
 quite: ``slack`` says by how much a layer may have become cheaper.
 
-Candidates race. A wrong removal changes all that come after it, and each step has dozens of comparisons, so the confidence
-of each is 0.95: at 0.9 one order of the sequences in ten ended at another mask than plain greedy's, and in a sample of five
-four did; 0.95, at 20 % more layer-forwards, missed none of those five.
+Candidates race, and one that was stopped early is known on a few sequences only: its bound is then lower by what that
+estimate may be off, at the confidence of the race. With bounds that were the estimates themselves, 20 orders of 16 x 128
+tokens ended at plain greedy's mask in 60 %, and 0.017 nats above it on average; with these in 90 %, and 0.003 above it, for
+14 % more layer-forwards (4 of 30 layers, at 0.95).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from statistics import NormalDist
 
 from pydantic import Field
 
 from lpk import hookimpl
 from lpk.core.contracts import Component, Loss, Problem, Search, Searcher
 from lpk.core.pruning.mask import LayerMask
-from lpk.core.pruning.racing import Racing
+from lpk.core.pruning.racing import Racing, difference
 
 
 class LazyGreedyOptions(Racing):
@@ -44,18 +46,18 @@ class LazyGreedy(Searcher[LazyGreedyOptions]):
                 ranked = yield from self.options.race(problem, best + [mask.drop(layer) for layer in layers])
                 for candidate, its_loss in ranked:
                     (layer,) = set(candidate.removed) - set(mask.removed)
-                    bounds[layer] = _rise(loss, its_loss)
-                (winner, winners_loss), *_ = ranked
-                best, least = [winner], _rise(loss, winners_loss)
+                    bounds[layer] = self._bound(problem, its_loss, loss)
+                winner, winners_loss = ranked[0]
+                best, least = [winner], difference(winners_loss, loss)[0]
             mask, loss = winner, winners_loss
         yield [mask]  # the last race may have ended before all sequences
 
-
-def _rise(before: Loss, after: Loss) -> float:
-    """From one loss to the other, over the sequences that both were measured on."""
-    common = min(len(before.items), len(after.items))
-    first, last = (Loss.mean(loss.items[:common], loss.weights[:common]) for loss in (before, after))
-    return last - first
+    def _bound(self, problem: Problem, loss: Loss, before: Loss) -> float:
+        """What removing a layer costs on all sequences, at the least, with this confidence."""
+        rise, error = difference(loss, before)
+        seen = min(len(loss.items), len(before.items)) / problem.sequences
+        # Of all sequences a part was seen, without replacement; of all of them nothing is left to be off by.
+        return rise - NormalDist().inv_cdf(self.options.confidence) * error * math.sqrt(1 - seen) if seen < 1 else rise
 
 
 @hookimpl
