@@ -319,9 +319,7 @@ class _Run:
                 losses.setdefault(trial.mask, trial.loss)
         finalists = sorted(losses, key=losses.__getitem__)[: self.recipe.confirm]
         with self._stage("load exact", f"Loading {self.spec.name} in {EXACT}"):
-            if self.stack.streamed:
-                self.stack.streamed.release()
-            del self.stack  # first: there may be no room for both
+            self.stack.release()  # first: there may be no room for both
             self.spec = replace(self.spec, dtype=EXACT)
             self.stack = self._stack(EXACT)
             model = self._weights()
@@ -364,7 +362,7 @@ class _Run:
         }
 
     def save(self, result: dict[str, Any]) -> None:
-        """Write the smaller model and its recipe, and measure its speed beside the dense one's."""
+        """Measure the smaller model's speed beside the dense one's, and write it and its recipe."""
         from lpk.core.pruning import checkpoint
         from lpk.core.pruning.speed import tokens_per_second
 
@@ -376,15 +374,14 @@ class _Run:
             f"perplexity {perplexity['dense']:.2f} before, {perplexity['pruned']:.2f} after; nothing was trained since."
         )
         card = checkpoint.model_card(base, mask, body, known.licence if known else "")
+        speed = None  # of a streamed model: that would be the disk's
+        if not self.stack.streamed:
+            with self._stage("speed", "Measuring tokens per second"):
+                speed = tokens_per_second(self.stack, {"dense": self.problem.dense, "pruned": mask})
         with self._stage("save", f"Saving the model without layers {ranges(mask.removed)}"):
             checkpoint.save(self.stack, mask, self.tokenizer, self.out / "model", card, self.stored)
             recipe = checkpoint.mergekit_recipe(base or self.spec.name, mask, self.spec.dtype)
             write_text(self.out / "mergekit.yml", recipe)
-        speed = None  # of a streamed model: that would be the disk's
-        if not self.stack.streamed:
-            with self._stage("speed", "Measuring tokens per second"):
-                smaller = checkpoint.load(self.out / "model", self.stack.model)
-                speed = tokens_per_second({"dense": self.stack.model, "pruned": smaller})
         self.cost = {
             **vars(self.memo.cost()),
             "peak_state_bytes": self.peak_state_bytes,

@@ -245,15 +245,6 @@ class Streamed:
         self.window.release()
         self.model.load_state_dict(self._outside, assign=True, strict=False)
 
-    @contextmanager
-    def released(self) -> Iterator[None]:
-        """Within this context the model takes no memory; afterwards it can be used again."""
-        self.release()
-        try:
-            yield
-        finally:
-            self._load_outside()
-
     def _load_outside(self) -> None:
         import torch
 
