@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Lpk, contents, refused
@@ -18,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lpk.core import memory
 from lpk.core.contracts import LayerScores
 from lpk.core.errors import UsageError, blaming
-from lpk.core.memory import available_memory, enough, parse_bytes
+from lpk.core.memory import available_memory, enough, parse_bytes, sized
 from lpk.core.progress import Progress
 from lpk.core.pruning import checkpoint
 from lpk.core.pruning.evaluator import Evaluator
@@ -233,6 +234,13 @@ def test_broken_weights_are_refused(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "nan")
     with pytest.raises(UsageError, match=r"model.layers.4.mlp.up_proj.weight holds NaN"):
         ModelSpec(str(tmp_path / "nan")).stream()
+    for name in ("model.layers.4.mlp.up_proj.weight", "model.embed_tokens.weight"):
+        model = tiny_model()
+        model.get_parameter(name).data[0, 0] = 1e5
+        model.save_pretrained(tmp_path / "far")
+        with pytest.raises(UsageError, match=f"{name} holds numbers too large for float16; use --dtype float32"):
+            ModelSpec(str(tmp_path / "far"), "float16").stream()
+        assert ModelSpec(str(tmp_path / "far"), "bfloat16").stream().fingerprint
     tiny_model().save_pretrained(tmp_path / "more")
     config = json.loads((tmp_path / "more" / "config.json").read_text())
     (tmp_path / "more" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 7, "layer_types": None}))
@@ -371,9 +379,42 @@ def test_a_model_that_fits_is_not_streamed_and_one_that_does_not_is(tiny_checkpo
     spec = ModelSpec(str(tiny_checkpoint))
     size = sum(t.elements for t in TensorFiles(spec.weight_files()).tensors.values()) * 4
     assert spec.why_streamed("auto", 10 * size) == ""
-    assert "of memory may be taken" in spec.why_streamed("auto", size)
+    assert "more than four fifths of the" in spec.why_streamed("auto", size)
     assert spec.why_streamed("never", 1) == ""
     assert spec.why_streamed("always", 10 * size) == "as asked"
+
+
+def test_a_gguf_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_tensor("token_embd.weight", np.zeros((96, 32), np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    spec = ModelSpec(str(tmp_path / "model.gguf"), "bfloat16")
+    assert spec.why_streamed("auto", 20_000) == spec.why_streamed("never", 1) == ""
+    words = (
+        r"take 12.3 KB in float32, more than four fifths of the 15.0 KB .*a GGUF file cannot be streamed: .*--memory"
+    )
+    with pytest.raises(UsageError, match=words):  # 96 x 32 x 4 bytes: that is how they are unpacked
+        spec.why_streamed("auto", 15_000)
+
+
+def test_the_demo_says_how_large_it_is_without_being_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LPK_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match=r"model demo: its weights take 538.1 MB .*the 100.0 MB "):
+        ModelSpec("demo").why_streamed("auto", 100_000_000)
+
+
+@pytest.mark.parametrize(("size", "words"), [("6", "6 bytes"), ("40KB", "40.0 KB")])
+def test_memory_that_holds_no_two_layers_is_refused(
+    size: str, words: str, lpk: Lpk, base: list[Any], tmp_path: Path
+) -> None:
+    done = lpk(*base, "--memory", size, "--out", tmp_path / "run", "--quiet")
+    refused(done, 2, "even streamed", "KB in float32", f"{words} may be taken", "--memory")
+    assert not (tmp_path / "run").exists()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -469,6 +510,14 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(1, "1 byte"), (6, "6 bytes"), (999, "999 bytes"), (272_400, "272.4 KB"), (16_100_000_000, "16.1 GB")],
+)
+def test_sizes_are_told_in_units_that_fit(size: int, text: str) -> None:
+    assert sized(size) == text
+
+
 @pytest.mark.parametrize("text", ["", "much", "0", "-1GB", "6GG", "1e9", "0.1", "GB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="no size of memory"):
@@ -520,6 +569,8 @@ def test_the_evaluators_states_come_out_of_the_budget(lpk: Lpk, base: list[Any],
         "--memory", "1KB", "--stream", "never",
     )  # fmt: skip
     assert (plenty.returncode, scarce.returncode) == (0, 0), scarce.stderr
+    assert "is loaded whole, as asked, though its weights take" in scarce.stderr
+    assert "loaded whole" not in plenty.stderr
     costs = [json.loads(done.stdout)["cost"] for done in (plenty, scarce)]
     assert costs[1]["peak_state_bytes"] < costs[0]["peak_state_bytes"]
     assert costs[1]["layer_forwards"] > costs[0]["layer_forwards"]

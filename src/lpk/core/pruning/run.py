@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lpk.core.contracts import Calibration, LayerScores, Loss, Objective, Problem
 from lpk.core.errors import UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
-from lpk.core.memory import available_memory, enough
+from lpk.core.memory import available_memory, enough, sized
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.inputs import check_unchanged, corpora_of, input_files, located
@@ -166,10 +166,17 @@ class _Run:
 
         reason = self.spec.why_streamed(self.stream, self.memory)
         if not reason:
+            if self.stream == "never" and (large := self.spec.too_large(self.memory)):
+                self.progress.note(f"{self.spec.name} is loaded whole, as asked, though {large}")
             stack = LayerStack(self.spec.load(), products=products)
             self.packed_bytes = max(self.packed_bytes, stack.pack(self._room(stack)))
             return stack
         streamed = self.spec.stream()
+        least = streamed.bytes * 4 // streamed.model.dtype.itemsize  # the answer is confirmed, and saved, in float32
+        if least > self.memory:
+            taken = f"its embeddings, head, and two layers take {sized(least)} in {EXACT}"
+            message = f"{taken}, and {sized(self.memory)} may be taken: wanted a larger --memory"
+            raise UsageError(f"model {self.spec.name}: even streamed, {message}")
         self.progress.note(f"the layers of {self.spec.name} are streamed: {reason}")
         return LayerStack(streamed.model, streamed, products)
 
