@@ -327,6 +327,7 @@ class _Run:
         finalists = sorted(losses, key=losses.__getitem__)[: self.recipe.confirm]
         with self._stage("load exact", f"Loading {self.spec.name} in {EXACT}"):
             self.stack.release()  # first: there may be no room for both
+            del self.stack  # and what was packed
             self.spec = replace(self.spec, dtype=EXACT)
             self.stack = self._stack(EXACT)
             model = self._weights()
