@@ -33,7 +33,7 @@ def damaged(base: Path, folder: Path, damage: Callable[[Path], Any]) -> Path:
 def test_models_that_are_none_are_refused(
     lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
 ) -> None:
-    def run(model: object) -> subprocess.CompletedProcess[str]:
+    def run(model: object, *more: object) -> subprocess.CompletedProcess[str]:
         return lpk(
             "run",
             "--model",
@@ -43,6 +43,7 @@ def test_models_that_are_none_are_refused(
             "--held-out",
             tiny_held_out,
             "--quiet",
+            *more,
             cwd=tmp_path,
             env={"HF_HUB_OFFLINE": "1"},
         )
@@ -83,7 +84,24 @@ def test_models_that_are_none_are_refused(
         run(damaged(tiny_checkpoint, tmp_path / "missing", more_layers)), 2, "weights are missing", "model.layers.8"
     )
     nan = checkpoint(tmp_path / "nan", model__layers__4__mlp__up_proj__weight=float("nan"))
-    refused(run(nan), 2, "model.layers.4.mlp.up_proj.weight", "NaN")
+    for dtype in ("float32", "float16"):
+        refused(run(nan, "--dtype", dtype), 2, "model.layers.4.mlp.up_proj.weight", "NaN", "broken")
+    far = checkpoint(tmp_path / "far", model__layers__4__mlp__up_proj__weight=1e5)
+    refused(run(far, "--dtype", "float16"), 2, "up_proj.weight holds numbers too large for float16", "bfloat16")
+
+    def wider(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 56}))
+
+    wide = damaged(tiny_checkpoint, tmp_path / "wide", wider)
+    refused(run(wide), 2, "model.layers.0.mlp.down_proj.weight", "(32, 48)", "the configuration says (32, 56)")
+
+    tiny_model(layers=8).save_pretrained(tmp_path / "shards", max_shard_size="60KB")
+    shards = sorted((tmp_path / "shards").glob("*.safetensors"))
+    os.truncate(shards[1], shards[1].stat().st_size - 8)
+    refused(run(tmp_path / "shards"), 2, f"{shards[1]}: not a whole safetensors file", "beyond its end")
+    (tmp_path / "shards" / "model.safetensors.index.json").unlink()
+    refused(run(tmp_path / "shards"), 2, f"{len(shards)} *.safetensors, but no model.safetensors.index.json")
     assert not (tmp_path / "runs").exists()
 
 

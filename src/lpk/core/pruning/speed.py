@@ -7,27 +7,35 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from lpk.core.pruning.checkpoint import without_layers
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from lpk.core.pruning.mask import LayerMask
+    from lpk.core.pruning.stack import LayerStack
 
 #: Tokens read at once (fewer if the model has fewer positions); tokens written one by one after a short prompt.
 READ, WRITE, PROMPT = 256, 16, 16
 ROUNDS = 3
 
 
-def tokens_per_second(models: Mapping[str, PreTrainedModel]) -> dict[str, dict[str, float]]:
-    """Tokens per second of each model: ``read`` (one forward) and ``write`` (greedy decoding with the cache).
+def tokens_per_second(stack: LayerStack, masks: Mapping[str, LayerMask]) -> dict[str, dict[str, float]]:
+    """Tokens per second of the model without each mask's layers: ``read`` (one forward) and ``write`` (greedy decoding
+    with the cache).
 
-    The models take turns and the median counts: on a shared machine neither gets the quiet minute alone.
+    They take turns and the median counts: on a shared machine none gets the quiet minute alone. All are of the same
+    weights, so that measuring takes no memory for a second model.
     """
     import torch
 
-    rates: dict[str, dict[str, list[float]]] = {name: {"read": [], "write": []} for name in models}
+    rates: dict[str, dict[str, list[float]]] = {name: {"read": [], "write": []} for name in masks}
     with torch.inference_mode():
         for _ in range(1 + ROUNDS):
-            for name, model in models.items():
-                rates[name]["read"].append(_read(model))
-                rates[name]["write"].append(_write(model))
+            for name, mask in masks.items():
+                with without_layers(stack, mask) as model:
+                    rates[name]["read"].append(_read(model))
+                    rates[name]["write"].append(_write(model))
     # The first round warms up.
     return {name: {way: round(statistics.median(r[1:]), 1) for way, r in ways.items()} for name, ways in rates.items()}
 

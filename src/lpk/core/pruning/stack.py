@@ -107,6 +107,13 @@ class LayerStack:
         """How many layers there are."""
         return len(self.modules)
 
+    def release(self) -> None:
+        """Take no memory any more, whoever still refers to the model; nothing can be computed with it afterwards."""
+        if self.streamed:
+            self.streamed.release()
+        else:
+            self.model._apply(lambda tensor: tensor.to("meta"))
+
     def probe(self) -> Batch:
         """A short sequence of spread-out token ids: (1, 24)."""
         import torch

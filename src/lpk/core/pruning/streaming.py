@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.errors import UsageError
-from lpk.core.pruning.models import all_finite
+from lpk.core.pruning.models import all_finite, not_finite
 from lpk.core.pruning.tensor_files import PART, TensorFiles
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Streamed:
             tensor: what the model has under that name: the weight itself, or nothing but its shape.
 
         Raises:
-            UsageError: one is NaN or infinite.
+            UsageError: one is NaN or infinite, or too large for that precision.
         """
         import torch
 
@@ -222,7 +222,8 @@ class Streamed:
         for stored in self._files.parts(name) if tensor.is_meta else torch.split(tensor.reshape(-1), step):
             part = stored.to(tensor.dtype)
             if not all_finite(part):
-                raise UsageError(f"the tensor {name} holds NaN or infinity; the weights are broken")
+                before = self._files.parts(name) if name in self._files.tensors else [stored]
+                raise UsageError(not_finite(name, part.dtype, before))
             yield part
 
     def survives(self, dtype: torch.dtype) -> bool:
@@ -244,15 +245,6 @@ class Streamed:
         """Take no memory any more, now and not when the last reference is gone: a thread that reads ahead has one."""
         self.window.release()
         self.model.load_state_dict(self._outside, assign=True, strict=False)
-
-    @contextmanager
-    def released(self) -> Iterator[None]:
-        """Within this context the model takes no memory; afterwards it can be used again."""
-        self.release()
-        try:
-            yield
-        finally:
-            self._load_outside()
 
     def _load_outside(self) -> None:
         import torch
