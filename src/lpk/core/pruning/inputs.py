@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from lpk.core.pruning.calibration import Corpus
     from lpk.core.pruning.parts import Term
 
+#: Bytes of a file above which it is known by its size and time alone: weights of 16 GB would be read for a minute more.
+LARGE = 2**30
+
 
 def located(recipe: Recipe) -> ModelSpec:
     """The model a recipe names, on the device it says.
@@ -73,8 +76,9 @@ def same_file(one: str, other: str) -> bool:
 
 
 def input_files(recipe: Recipe, terms: Sequence[Term]) -> dict[str, list[Any]]:
-    """The local files that a run reads: the state of each as :func:`file_states` has it, and its SHA-256."""
-    return {name: [*state, digest(Path(name))] for name, state in _states(recipe, terms).items()}
+    """The local files that a run reads: the state of each as :func:`file_states` has it, and of all but the largest SHA-256."""
+    states = _states(recipe, terms)
+    return {name: [*state, digest(Path(name))] if state[0] <= LARGE else state for name, state in states.items()}
 
 
 def _states(recipe: Recipe, terms: Sequence[Term]) -> dict[str, list[int]]:
@@ -101,7 +105,7 @@ def revision(spec: ModelSpec) -> str:
 def check_unchanged(out: Path, recorded: dict[str, list[Any]], recipe: Recipe, terms: Sequence[Term]) -> None:
     """What is not here any more is not asked for: a run's folder may travel alone.
 
-    A file of another time is read: copying it, or checking it out of git, changes that and nothing else.
+    A file of another time is read, unless it is large: copying it, or checking it out of git, changes that and nothing else.
 
     Raises:
         UsageError: a file is another one than was recorded.
@@ -109,5 +113,5 @@ def check_unchanged(out: Path, recorded: dict[str, list[Any]], recipe: Recipe, t
     for name, (size, time) in _states(recipe, terms).items():
         if (before := recorded.get(name)) is None or before[:2] == [size, time]:
             continue
-        if before[0] != size or before[2:] != [digest(Path(name))]:
+        if before[0] != size or len(before) < 3 or before[2] != digest(Path(name)):
             raise UsageError(f"{out}: {name} has changed since this run; give another --out")
