@@ -65,13 +65,9 @@ def plan(
     lengths = [term.calibration.length for term in parts.terms]
     state = _checked(spec, [*given, other], [*lengths, recipe.calibration.length])
     weights = _weights(spec, stream, memory)
-    drawn = [term.size(corpus) for term, corpus in zip(parts.terms, given, strict=True)]
-    size = DrawSize(*map(sum, zip(*drawn, strict=True)))
-    compared = sum(each.sequences for term, each in zip(parts.terms, drawn, strict=True) if term.objective.needs_dense)
     held_out, _ = other.size(recipe.held_out.sequences, recipe.calibration.length)
-    problem = replace(problem, sequences=size.items)
-    forwards, masks, exact = _searching(parts, problem, size, compared)
-    again = compared * layers + size.sequences * (layers + min(recipe.confirm, masks) * (layers - problem.budget))
+    costs = _costs(recipe, parts, problem, given, again=not precision.exact)
+    costs["layer_forwards"]["held-out perplexity, at most"] = held_out * (2 * layers - problem.budget)
     shares = SHARING * state <= memory // 2
     return {
         "recipe": recipe.model_dump(mode="json"),
@@ -81,20 +77,38 @@ def plan(
         "layers": layers,
         "budget": problem.budget,
         "protected": sorted(problem.protected),
+        **costs,
+        "exact": costs["exact"] and shares,
+        "shares": shares,
+    }
+
+
+def _costs(recipe: Recipe, parts: Parts, problem: Problem, given: Sequence[Corpus], *, again: bool) -> dict[str, Any]:
+    """The calibration data, and what scorer, search and finalists cost on it.
+
+    Args:
+        recipe: the recipe.
+        parts: the plugins.
+        problem: the problem, without sequences and scores.
+        given: the texts, one for each term of the objective.
+        again: whether finalists are measured in float32 once more.
+    """
+    drawn = [term.size(corpus) for term, corpus in zip(parts.terms, given, strict=True)]
+    size = DrawSize(*map(sum, zip(*drawn, strict=True)))
+    compared = sum(each.sequences for term, each in zip(parts.terms, drawn, strict=True) if term.objective.needs_dense)
+    forwards, masks, exact = _searching(parts, replace(problem, sequences=size.items), size, compared)
+    finalists = size.sequences * (problem.layers + min(recipe.confirm, masks) * (problem.layers - problem.budget))
+    forwards["finalists again in float32, at most"] = again * (finalists + compared * problem.layers)
+    return {
         "calibration": {
             "source": " and ".join(dict.fromkeys(corpus.source for corpus in given)),
             "sequences": size.items,
             "tokens": size.tokens,
         },
         "masks": masks,
-        "exact": exact and shares,
+        "exact": exact,
         "racing": idle(parts.searcher.options, size.items),
-        "shares": shares,
-        "layer_forwards": {
-            **forwards,
-            "finalists again in float32, at most": 0 if precision.exact else again,
-            "held-out perplexity, at most": held_out * (2 * layers - problem.budget),
-        },
+        "layer_forwards": forwards,
     }
 
 

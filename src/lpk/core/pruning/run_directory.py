@@ -202,7 +202,7 @@ def read_run(path: Path) -> dict[str, Any] | None:
         if known and found["status"] and isinstance(found["recipe"], dict):
             return found
     except (ValueError, KeyError, TypeError):
-        pass
+        pass  # damaged, or somebody else's: the recipe beside it says which
     if lost := _lost(path):
         return lost
     raise UsageError(f"{path}: its run.json is not one of lpk's; give another --out, or move it away")
