@@ -16,6 +16,7 @@ import torch
 from common import arguments, in_turns, report
 
 from lpk.core.contracts import Batch
+from lpk.core.progress import Progress
 from lpk.core.pruning.calibration import Corpus
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.precision import Precision
@@ -49,6 +50,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     spec = ModelSpec(given.model, dtype=given.dtype)
+    spec.pull(Progress())
     stack = LayerStack(spec.load(), products=Precision.decide(given.dtype, "cpu").head)
     stack.pack(2**32)
     items = Corpus.read(given.task, role="task").held_out(

@@ -5,7 +5,7 @@
 The inner loop is what a mask costs on one sequence: embedding, every layer, losses. The roofline is the same products
 alone (same shapes, same precision, into memory that is there already). Floating-point operations are those of all
 products, attention's included (half of them: it is causal). ``plain forward`` is the baseline: the model's own forward,
-logits and ``cross_entropy``. Where a run would pack its weights (bfloat16 on AMX), it is measured with them plain too, and so
+logits and ``cross_entropy``. Where a run would pack its weights (bfloat16, where that is the faster), it is measured with them plain too, and so
 are the products: the roofline is the faster of the two.
 """
 
@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
 from lpk.core.contracts import Batch
+from lpk.core.progress import Progress
 from lpk.core.pruning.head import COLUMNS
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.precision import Precision
@@ -34,8 +35,10 @@ class Loop:
     """A model and a sequence, and what is done with them."""
 
     def __init__(self, model: str, dtype: str, tokens: int) -> None:
+        spec = ModelSpec(model, dtype=dtype)
+        spec.pull(Progress())
         with torch.inference_mode(False):  # as a run loads its model: weights of inference mode are not packed
-            self.stack = LayerStack(ModelSpec(model, dtype=dtype).load(), products=Precision.decide(dtype, "cpu").head)
+            self.stack = LayerStack(spec.load(), products=Precision.decide(dtype, "cpu").head)
         vocabulary = self.stack.model.config.get_text_config().vocab_size
         ids = torch.randint(0, vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0))
         self.batch = Batch(ids, torch.tensor([tokens]))

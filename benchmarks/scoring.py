@@ -18,6 +18,7 @@ import torch
 from common import arguments, extra_bytes, in_turns, report
 
 from lpk.core.contracts import LayerScores, Scorer
+from lpk.core.progress import Progress
 from lpk.core.pruning.items import Sequences
 from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.stack import LayerStack
@@ -81,7 +82,9 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=16, help="the baseline's n goes from 1 to this")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    stack = LayerStack(ModelSpec(given.model).load())
+    spec = ModelSpec(given.model)
+    spec.pull(Progress())
+    stack = LayerStack(spec.load())
     vocabulary = stack.model.config.get_text_config().vocab_size
     ids = torch.randint(0, vocabulary, (given.sequences, given.length), generator=torch.Generator().manual_seed(0))
     sequences = Sequences("random", tuple(ids.int().numpy()))

@@ -20,7 +20,6 @@ from lpk.core.contracts import LayerScores, Loss, Problem
 from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
 from lpk.core.pruning.calibration import Corpus
-from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.items import Sequences
 from lpk.core.pruning.mask import LayerMask
@@ -76,9 +75,8 @@ class Bench:
 
     def __init__(self, given: argparse.Namespace, dtype: str = "float32", *, packed: bool = True) -> None:
         """Load the model in this precision, with its weights packed where a run would do so, or never."""
-        if given.model in CATALOG:
-            CATALOG[given.model].pull(Progress())
         spec = ModelSpec(given.model, dtype)
+        spec.pull(Progress())
         self.stack = LayerStack(spec.load(), products=Precision.decide(dtype, "cpu").head)
         self.packed_bytes = self.stack.pack(available_memory() // 4) if packed else 0
         tokenizer = spec.tokenizer()

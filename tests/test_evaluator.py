@@ -7,7 +7,7 @@ import math
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from test_stack import SharedState
 from torch.utils._pytree import tree_leaves
 
-from lpk.core.contracts import Objective, Outputs
+from lpk.core.contracts import Executor, Layers, Objective, Options, Outputs
 from lpk.core.errors import PluginError
 from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.items import Sequences
@@ -252,6 +252,38 @@ def test_a_budget_of_memory_changes_cost_and_nothing_else(
     )  # float64 of a state; the state, its norm, an expectation
     least = 3 * budget // states + tight._layouts[0].call_bytes + kept_for_kl
     assert planned.peak_state_bytes <= max(budget, least)
+
+
+class Counting(Executor[Options]):
+    """Counts the states that are alive while a layer runs: those that enter and leave it, and any from before."""
+
+    def __init__(self) -> None:
+        super().__init__(Options())
+        self.alive = set[int]()
+        self.most = 0
+
+    def run(self, layers: Layers, index: int, states: Sequence[torch.Tensor], starts: Sequence[Any]) -> Any:
+        leaving = super().run(layers, index, states, starts)
+        for state in (*states, *leaving):
+            if id(state) not in self.alive:
+                self.alive.add(id(state))
+                weakref.finalize(state, self.alive.discard, id(state))
+        self.most = max(self.most, len(self.alive))
+        return leaving
+
+
+@pytest.mark.parametrize("states", [3, 4, 5, 100])
+@pytest.mark.parametrize("streams", [False, True])
+def test_no_more_states_are_alive_than_planned(
+    states: int, streams: bool, stack: LayerStack, memo: Memo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "streams", streams)
+    executor, items, state = Counting(), random_sequences(1, 24), 24 * stack.token_bytes
+    measured = Evaluator(stack, objective("perplexity"), items, memo, "x", states * state, executor=executor)
+    masks = [LayerMask(6, (layer,)) for layer in range(1, 5)]
+    planned = measured.plan(masks).peak_state_bytes - measured._layouts[0].call_bytes
+    measured.losses(masks)
+    assert executor.most == planned // state
 
 
 class Beside:

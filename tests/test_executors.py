@@ -42,12 +42,13 @@ class Layers:
 
     def __init__(self, call: float, token: float, room: float = float("inf")) -> None:
         self.call, self.token, self.room, self.now, self.calls = call, token, room, 0.0, []
-        self.inference = True
+        self.inference, self.refused = True, 0
 
     def layer_at_once(self, index: int, states: Sequence[torch.Tensor], starts: Sequence[Any]) -> list[torch.Tensor]:
         tokens = sum(state.shape[1] for state in states)
         self.inference &= torch.is_inference_mode_enabled()
         if tokens > self.room:
+            self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.75 GiB.")
         self.calls.append(tokens)
         self.now += max(self.call, self.token * tokens)
@@ -133,6 +134,14 @@ def test_a_call_that_memory_has_no_room_for_is_halved_and_so_are_those_after_it(
     layers.room = 16
     with pytest.raises(torch.OutOfMemoryError):
         executor.run(layers, 0, states, [None] * len(states))
+
+
+def test_of_the_calls_of_one_layer_only_the_first_that_is_too_large_meets_the_end_of_memory() -> None:
+    layers, executor, states = Layers(1, 1, room=100), many(256), [torch.zeros(1, 32, 2)] * 32
+    executor.at_once(layers, states[0], None)
+    executor.run(layers, 0, states, [None] * len(states))
+    assert layers.refused == 3  # 8 states, and each half of them
+    assert layers.calls == [64] * 16
 
 
 def test_layers_of_a_streamed_model_that_take_one_sequence_alone_get_one() -> None:

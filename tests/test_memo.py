@@ -505,6 +505,10 @@ def test_a_second_run_finds_every_measurement_of_the_first(
     assert [costs[1][name] for name in vars(Cost())] == [scored, scored, 0, 0]
 
 
+def test_a_tilde_in_an_address_is_the_users_folder() -> None:
+    assert store.Store("sqlite:///~/memo.sqlite").file == Path.home() / "memo.sqlite"
+
+
 def test_a_store_out_of_reach_is_said_before_anything_is_written(lpk: Lpk, base: Sequence[Any], tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
     done = lpk(*base, "--out", tmp_path / "run", "--store", "postgresql://me:s3cret@127.0.0.1:1/lpk")

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_evaluator import objective
 from test_executors import many
-from test_streaming import open_stack
+from test_streaming import open_stack, ragged, score
 
 from lpk.core.contracts import Batch, Question
 from lpk.core.pruning.evaluator import Evaluator
-from lpk.core.pruning.items import Choices, Questions
+from lpk.core.pruning.items import Choices, Joined, Questions, Together
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.models import ModelSpec
@@ -229,3 +229,18 @@ def test_a_streamed_model_shares_prompts_too(tmp_path: Path) -> None:
         for name, stack in (("memory", LayerStack(spec.load())), ("streamed", open_stack(spec)))
     ]
     assert [loss.items for loss in losses[0]] == [loss.items for loss in losses[1]]
+
+
+@pytest.mark.parametrize(("scorer", "options"), [("angular", {}), ("mutual-information", {"tokens": 40})])
+def test_texts_and_questions_go_in_their_order_through_a_streamed_model(
+    scorer: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    tiny_model().save_pretrained(tmp_path / "model")
+    spec, items = ModelSpec(str(tmp_path / "model")), Joined.of([ragged(), questions()])
+    order = [ids.tolist() for batch in items.batches() for ids in batch.ids]
+    alone = score(scorer, LayerStack(spec.load()), items, **options)
+    for tokens in (0, 50, 10_000):
+        together = list(Together(items, tokens).batches())
+        rows = [ids[:length].tolist() for b in together for ids, length in zip(b.ids, b.lengths.tolist(), strict=True)]
+        assert [row + [0] * (len(wide) - len(row)) for row, wide in zip(rows, order, strict=True)] == order
+        assert score(scorer, open_stack(spec), Together(items, tokens), **options) == alone

@@ -105,7 +105,7 @@ def evolutionary(losses: Losses) -> list[LayerMask]:
     draw = PROBLEM.random()
     measured = list(dict.fromkeys(drawn(PROBLEM, draw) for _ in range(64)))
     parent, waited = min(measured, key=losses.whole), 0
-    tried = {parent}
+    tried = set(measured)
     while waited < 5:
         offspring = list[LayerMask]()
         for _ in range(20 * 32):  # of a space this small, all may have been tried before there are 32
@@ -270,9 +270,12 @@ def test_evolution_keeps_its_parent_and_tries_nothing_twice() -> None:
     outcome = search("evolutionary", losses, patience=3)
     whole = [trial for trial in outcome.trials if trial.sequences == SEQUENCES]
     assert outcome.best.loss == min(trial.loss for trial in whole)
-    firsts = [trial.mask for trial in outcome.trials if trial.sequences == 2]
-    offspring = [mask for step, mask in enumerate(firsts) if mask not in firsts[:step]]
+    looks = [list(look) for _, look in itertools.groupby(outcome.trials, lambda trial: trial.step)]
+    first, *generations = [[trial.mask for trial in look] for look in looks if look[0].sequences == 2]
+    offspring = [mask for _, *masks in generations for mask in masks]  # each begins with its parent
+    assert len(generations) > 3
     assert len(offspring) >= 16 * 3
+    assert len({*first, *offspring}) == len(first) + len(offspring)
     assert all(len(mask) == BUDGET for mask in offspring)
 
 

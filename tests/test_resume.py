@@ -17,6 +17,10 @@ from typing import Any
 import pytest
 from conftest import FILES, Lpk, contents, refused
 
+from lpk.core.errors import UsageError
+from lpk.core.pruning.inputs import check_unchanged, input_files, states_of
+from lpk.core.pruning.recipe import Recipe
+from lpk.core.pruning.run_directory import RunDirectory
 from lpk.testing import tiny_model
 
 
@@ -156,6 +160,33 @@ def test_a_model_that_changed_meanwhile_is_noticed(
     refused(lpk(*done), 2, "has changed since this run; give another --out")
 
 
+def test_a_file_that_was_changed_while_the_run_went_on_is_not_taken_for_what_it_read(tmp_path: Path) -> None:
+    text, other = tmp_path / "text.txt", tmp_path / "other.txt"
+    for file in (text, other):
+        file.write_text("before")
+    recipe = Recipe.model_validate({"model": "demo", "remove": 8, "held_out": {"source": str(text)}})
+    read = states_of(recipe, [])
+    known = input_files(read)
+    check_unchanged(tmp_path, known, recipe, [])
+    os.utime(text, (0, 0))
+    check_unchanged(tmp_path, known, recipe, [])  # the same words
+    with pytest.raises(UsageError, match=r"text\.txt has changed"):
+        check_unchanged(tmp_path, input_files(read), recipe, [])  # since when?
+    text.unlink()
+    assert input_files(read) == read
+
+
+def test_a_run_that_goes_on_lets_its_folder_go(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate({"model": "demo", "remove": 8})
+    facts = {part: {"fingerprint": part} for part in ("model", "calibration", "held_out")}
+    facts |= {"recipe": recipe.model_dump(mode="json")}
+    held = list[RunDirectory]()  # as a traceback does
+    for _ in range(3):  # the second and third take it when they find it, and when they begin
+        with RunDirectory(tmp_path / "run", recipe) as directory:
+            directory.begin(facts, print)
+        held.append(directory)
+
+
 def test_a_finished_run_knows_its_files_by_what_is_in_them(
     lpk: Lpk, tiny_checkpoint: Path, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
 ) -> None:
@@ -171,7 +202,7 @@ def test_a_finished_run_knows_its_files_by_what_is_in_them(
     refused(lpk(*base, "--out", tmp_path / "run", "--quiet"), 2, "ids.npy has changed since this run")
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "changed", "cost"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed", "cost", "worked on"])
 def test_what_a_finished_run_wrote_is_written_again_if_it_is_not_there_as_it_was(
     damage: str, lpk: Lpk, base: list[Any], finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -196,19 +227,25 @@ def test_what_a_finished_run_wrote_is_written_again_if_it_is_not_there_as_it_was
         record["result"]["held_out_perplexity"]["pruned"] = 1.0
         (out / "run.json").write_text(json.dumps(record))
         said, aside = ["trials.csv has changed", "run.json has changed"], {"trials.csv", "run.json"}
-    else:
+    elif damage == "cost":
         os.truncate(out / "cost.json", 50)
         said, aside = ["cost.json is damaged"], {"cost.json"}
+    else:  # weights that were trained on where they are are as long as before
+        weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
+        os.truncate(out / "trials.csv", 50)
+        said, aside = ["trials.csv has changed"], {"trials.csv", "model"}
     lost = weights.read_bytes() if weights.exists() else None
     done = lpk("run", "--resume", out, "--json", "--quiet")
     assert done.returncode == 0, done.stderr
-    (line,) = done.stderr.splitlines()
+    line, *more = done.stderr.splitlines()
+    theirs = f"lpk: note: {out / 'model'} was not as it is written now; the old is model.corrupt-1"
+    assert more == ([theirs] if damage == "worked on" else [])
     assert line.startswith(f"lpk: note: {out}: ")
     assert [words for words in said if words not in line] == []
     assert contents(out) == contents(finished[0])
     assert json.loads(done.stdout)["run"] == finished[1]["run"]
     assert {file.name for file in out.glob("*.corrupt-1")} == {f"{name}.corrupt-1" for name in aside}
-    if damage == "cut":
+    if damage in {"cut", "worked on"}:
         assert (out / "model.corrupt-1" / "model.safetensors").read_bytes() == lost
     card.write_text(card.read_text() + "My own words.\n")  # a model may be worked on where it is
     again = lpk("run", "--resume", out, "--json", "--quiet")

@@ -14,9 +14,11 @@ import yaml
 from conftest import FILES, Lpk, contents, refused
 from jsonschema import Draft202012Validator
 
+from lpk.core.errors import UsageError
 from lpk.core.progress import Progress
 from lpk.core.pruning import run
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.recipe import Recipe
 from lpk.core.pruning.schedule import Trie
 from lpk.core.registry import installed
@@ -424,6 +426,56 @@ def lpk_{kind}s():
     more = ["--searcher", "one-shot"] if kind == "scorer" else []
     done = lpk(*base, *more, f"--{kind}", "bad", "--out", tmp_path / "run", "--quiet", env=env)
     refused(done, 3, f"{kind} lpk-bad/bad failed", "Error")
+
+
+@pytest.mark.parametrize(("searched", "times"), [("bfloat16", 1), ("float32", 1), ("float16", 2)])
+def test_a_run_asks_for_as_much_of_the_disk_as_it_may_write(
+    searched: str,
+    times: int,
+    tiny_ids: Path,
+    tiny_held_out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiny_model().bfloat16().save_pretrained(tmp_path / "model")
+    dense, asked = (tmp_path / "model" / "model.safetensors").stat().st_size, list[int]()
+    monkeypatch.setattr(run, "require_space", lambda where, needed, purpose: asked.append(needed - 20_000_000))
+    recipe = Recipe.model_validate(
+        {
+            "model": str(tmp_path / "model"), "remove": 1, "searcher": "deepest", "dtype": searched,
+            "calibration": {"source": str(tiny_ids)}, "held_out": {"source": str(tiny_held_out)},
+        }
+    )  # fmt: skip
+    run.execute(recipe, installed(), tmp_path / "run", Progress())
+    (file,) = (tmp_path / "run" / "model").glob("*.safetensors")
+    assert file.stat().st_size < asked[0] <= times * dense < 1.2 * asked[0]
+
+
+def test_a_model_that_is_tied_to_its_layers_places_is_refused_though_its_cache_fails_before(
+    lpk: Lpk, tiny_ids: Path, tiny_held_out: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, JambaConfig
+
+    config = JambaConfig(
+        vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=8, num_attention_heads=4,
+        num_key_value_heads=2, attn_layer_period=4, attn_layer_offset=1, num_experts=2, num_experts_per_tok=1,
+        use_mamba_kernels=False, mamba_d_state=4, mamba_dt_rank=4,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "jamba")
+    given = ["run", "--model", tmp_path / "jamba", "--calibration", tiny_ids, "--held-out", tiny_held_out]
+    done = lpk(*given, "--remove", 1, "--protect", "0,1,3,4,5,6,7", "--searcher", "one-shot", "--out", tmp_path / "run", "-q")
+    note, refusal = done.stderr.splitlines()
+    assert note.startswith("lpk: note: speed is not measured: AttributeError: ")
+    assert "saved without layers 2 does not compute what it did" in refusal
+    assert done.returncode == 2
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_model_that_runs_other_layers_than_its_configuration_says_is_refused(tiny_checkpoint: Path) -> None:
+    spec = ModelSpec(str(tiny_checkpoint))
+    spec.check_depth(8)
+    with pytest.raises(UsageError, match=r"says 8 layers, its forward pass runs 7; lpk cannot prune it$"):
+        spec.check_depth(7)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,35 @@ def test_the_saved_model_computes_what_the_masked_one_does(
     torch.testing.assert_close(torch.cat(steps, 1), masked, rtol=1e-4, atol=1e-4)
     written = saved.generate(ids[:, :5], attention_mask=torch.ones_like(ids[:, :5]), max_new_tokens=12, do_sample=False)
     assert written.shape[1] > 5
+
+
+def test_a_model_that_sees_too_is_cut_where_its_configuration_speaks_of_text(tmp_path: Path) -> None:
+    from transformers import Gemma3Config
+
+    _, text = ARCHITECTURES["gemma3"]
+    sees = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Gemma3Config(
+        text_config={**text, "num_hidden_layers": 6},
+        vision_config={**sees, "image_size": 16, "patch_size": 8},
+        mm_tokens_per_image=4,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        parameter.data = parameter.bfloat16().float()
+    assert type(model).__name__ == "Gemma3ForConditionalGeneration"
+    stack, mask, types = LayerStack(model), LayerMask(6, (1, 3)), config.text_config.layer_types
+    ids = next(random_sequences(1, 31).batches()).ids
+    masked, before = naive_logits(model, mask, ids), config.to_dict()
+    assert all(rate > 0 for rate in speed.tokens_per_second(stack, {"pruned": mask})["pruned"].values())
+    assert config.to_dict() == before
+    checkpoint.save(stack, mask, None, tmp_path / "model", "card", "bfloat16")
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    assert saved.config.text_config.layer_types == [types[layer] for layer in mask.kept]
+    with torch.inference_mode():
+        assert torch.equal(saved(ids, use_cache=False).logits, masked)
+    written = json.loads((tmp_path / "model" / "config.json").read_text())
+    parts = [part for part in (written, *written.values()) if isinstance(part, dict)]
+    assert {part["dtype"] for part in parts if "dtype" in part} == {"bfloat16"}
 
 
 def test_sliding_layer_types_follow_their_layers() -> None:

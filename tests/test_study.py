@@ -160,6 +160,13 @@ def test_what_a_cell_depends_on_makes_it_another(folder: Path, monkeypatch: pyte
     assert not keys() & first
 
 
+def offline(home: Path) -> dict[str, str]:
+    """The environment of a machine without a network, whose cache of the hub is there."""
+    cache = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
+    rest = {name: value for name, value in os.environ.items() if name not in cache}
+    return {**rest, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+
+
 def test_the_revision_of_a_model_on_the_hub_is_the_commit_in_its_cache(tmp_path: Path) -> None:
     commit, there = "0123456789abcdef" * 2 + "01234567", tmp_path / "hub" / "models--owner--name"
     (there / "snapshots" / commit).mkdir(parents=True)
@@ -171,11 +178,33 @@ from lpk.core.pruning.inputs import revision
 from lpk.core.pruning.models import ModelSpec
 print([revision(ModelSpec(name)) for name in ("owner/name", "demo", ".")])
 """
-    offline = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        offline.pop(name, None)
-    said = subprocess.run([sys.executable, "-c", code], env=offline, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=offline(tmp_path), capture_output=True, text=True, check=True
+    )
     assert said.stdout.strip() == str([commit, "", ""])
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_tokenizer_on_the_hub_that_cannot_be_loaded_is_not_none(there: bool, tmp_path: Path) -> None:
+    commit, folder = "0123456789abcdef" * 2 + "01234567", tmp_path / "hub" / "models--owner--name"
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "snapshots" / commit / "config.json").write_text('{"model_type": "llama"}')
+    if there:
+        (folder / "snapshots" / commit / "tokenizer.json").write_text("{")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    code = """
+from lpk.core.errors import UsageError
+from lpk.core.pruning.models import ModelSpec
+try:
+    print(ModelSpec("owner/name").tokenizer())
+except UsageError as error:
+    print(error)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=offline(tmp_path), capture_output=True, text=True, check=True
+    )
+    assert said.stdout.startswith("model owner/name: its tokenizer cannot be loaded: " if there else "None")
 
 
 def test_parquet_says_what_csv_says(done: tuple[Path, dict[str, Any]]) -> None:

@@ -102,7 +102,8 @@ def run(
 ) -> None:  # fmt: skip
     """Remove layers from a model, measure what it costs, write the smaller model.
 
-    RECIPE is a YAML file with the same keys; flags win over it. The same command again goes on where a stopped one was.
+    RECIPE is a YAML file that says what to do (lpk schema tells its keys); flags win over it. The same command again
+    goes on where a stopped one was.
     """
     from lpk.core.pruning.parts import resolved
     from lpk.core.pruning.plan import plan

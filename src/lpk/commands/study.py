@@ -58,7 +58,7 @@ def study(
             _show(planned)
         return
     out = out or Path("runs") / study.stem
-    again = ["study", str(study), "--out", str(out), "--helping", "--quiet"] + (["--store", store] if store else [])
+    again = ["study", str(study), "--out", str(out), "--helping", "--quiet"]
     with progress(quiet) as shown:
         if planned:
             shown.stage(f"{planned['cells']} searches, {_cost(planned)}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -199,8 +200,13 @@ def set_aside(path: Path, *beside: str) -> Path:
 
 
 @contextmanager
-def whole_directory(path: Path) -> Iterator[Path]:
-    """Fill a temporary folder that becomes ``path`` only when everything is in it and on the disk."""
+def whole_directory(path: Path, tell: Callable[[str], None] = lambda line: None) -> Iterator[Path]:
+    """Fill a temporary folder that becomes ``path`` only when everything is in it and on the disk.
+
+    Args:
+        path: the folder; one that is there already is set aside, unless it is the same byte for byte.
+        tell: called with what a person should know.
+    """
     temporary = path.with_name(f".{path.name}{PARTIAL}")
     with room(path):
         shutil.rmtree(temporary, ignore_errors=True)
@@ -213,9 +219,18 @@ def whole_directory(path: Path) -> Iterator[Path]:
                         os.fsync(opened.fileno())
             _sync_directory(temporary)
             if path.exists():
-                shutil.rmtree(path)
+                if _same(path, temporary):
+                    shutil.rmtree(path)
+                else:
+                    tell(f"{path} was not as it is written now; the old is {set_aside(path).name}")
             os.replace(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync_directory(path.parent)
+
+
+def _same(one: Path, other: Path) -> bool:
+    here, there = ({file.relative_to(folder) for file in folder.rglob("*")} for folder in (one, other))
+    files = [name for name in here if (one / name).is_file()]
+    return here == there and all(filecmp.cmp(one / name, other / name, shallow=False) for name in files)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lpk.core.errors import UsageError
 from lpk.core.files import require_space, whole_directory
 from lpk.core.pruning.mask import LayerMask, ranges
+from lpk.core.pruning.probing import probe
 from lpk.core.pruning.stack import LayerStack
 
 if TYPE_CHECKING:
@@ -37,13 +38,14 @@ SHARD = "50GB"
 def pruned_config(config: PreTrainedConfig, mask: LayerMask) -> PreTrainedConfig:
     """The configuration of the model without the removed layers."""
     smaller = copy.deepcopy(config)  # not from_dict(): that forgets how attention is computed
-    smaller.num_hidden_layers = len(mask.kept)  # attribute_map takes it to n_layer and the like
-    for key, value in vars(config).items():
+    text = smaller.get_text_config()  # the same, but for models that see or hear too
+    text.num_hidden_layers = len(mask.kept)  # attribute_map takes it to n_layer and the like
+    for key, value in vars(config.get_text_config()).items():
         if isinstance(value, (list, tuple)) and not key.endswith("_token_id"):
             if key in _INDEX_LISTS:
-                setattr(smaller, key, [mask.kept.index(layer) for layer in value if layer in mask.kept])
+                setattr(text, key, [mask.kept.index(layer) for layer in value if layer in mask.kept])
             elif len(value) == mask.layers:
-                setattr(smaller, key, [value[layer] for layer in mask.kept])
+                setattr(text, key, [value[layer] for layer in mask.kept])
     return smaller
 
 
@@ -57,21 +59,22 @@ def without_layers(stack: LayerStack, mask: LayerMask) -> Iterator[PreTrainedMod
     parent = model.get_submodule(parent_path)
     layers, config = getattr(parent, name), model.config
     smaller = pruned_config(config, mask)
+    instead = {id(config): smaller, id(config.get_text_config()): smaller.get_text_config()}
     places = [(part, part.layer_idx) for layer in layers for part in layer.modules() if hasattr(part, "layer_idx")]
-    owners = [part for part in model.modules() if getattr(part, "config", None) is config]
+    owners = [(part, part.config) for part in model.modules() if id(getattr(part, "config", None)) in instead]
     try:
         setattr(parent, name, nn.ModuleList(layers[layer] for layer in mask.kept))
         for place, layer in enumerate(mask.kept):
             for part in layers[layer].modules():
                 if hasattr(part, "layer_idx"):
                     part.layer_idx = place
-        for owner in owners:
-            owner.config = smaller
+        for owner, its in owners:
+            owner.config = instead[id(its)]
         yield model
     finally:
         setattr(parent, name, layers)
-        for owner in owners:
-            owner.config = config
+        for owner, its in owners:
+            owner.config = its
         for part, place in places:
             part.layer_idx = place
 
@@ -83,6 +86,7 @@ def save(
     into: Path,
     card: str,
     dtype: str = "",
+    tell: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Write ``into`` as a checkpoint that ``AutoModelForCausalLM.from_pretrained`` loads; all of it or nothing.
 
@@ -92,6 +96,7 @@ def save(
     Args:
         dtype: what the weights were stored in before they were loaded, e.g. ``"bfloat16"``. They are stored in it again
             if that loses nothing; else, as in memory.
+        tell: called with what a person should know.
 
     Raises:
         UsageError: the disk is too full, or the saved model does not compute what the masked one did.
@@ -99,25 +104,29 @@ def save(
     import torch
 
     require_space(into.parent, checkpoint_bytes(stack, mask, dtype) + 10_000_000, "the pruned model")
-    probe, precision, stored = stack.probe(), stack.model.dtype, storage_dtype(stack, dtype)
+    batch, precision, stored = probe(stack.model), stack.model.dtype, storage_dtype(stack, dtype)
     with torch.inference_mode():
-        masked = stack.masked_logits(probe, mask)
-    with whole_directory(into) as folder:
+        masked = stack.masked_logits(batch, mask)
+    with whole_directory(into, tell) as folder:
         _write_model(stack, mask, folder, stored)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
         stack.release()
-        with torch.inference_mode():
-            saved = _saved_logits(stack, folder, probe, precision)
+        try:
+            with torch.inference_mode():
+                saved = _saved_logits(stack, folder, batch, precision)
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise _tied(stack, mask, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
         if not torch.equal(masked, saved):
-            worst = (masked - saved).abs().max().item()
-            kind = type(stack.model).__name__
-            raise UsageError(
-                f"the {kind} saved without layers {mask} does not compute what it did in memory (logits differ by "
-                f"{worst:.2g}): its configuration ties layers to their places in a way that lpk does not know; nothing "
-                "was written"
-            )
+            raise _tied(stack, mask, f"logits differ by {(masked - saved).abs().max().item():.2g}")
+
+
+def _tied(stack: LayerStack, mask: LayerMask, how: str) -> UsageError:
+    return UsageError(
+        f"the {type(stack.model).__name__} saved without layers {mask} does not compute what it did in memory ({how}): "
+        "its configuration ties layers to their places in a way that lpk does not know; nothing was written"
+    )
 
 
 def _write_model(stack: LayerStack, mask: LayerMask, folder: Path, stored: torch.dtype) -> None:
@@ -134,7 +143,9 @@ def _write_model(stack: LayerStack, mask: LayerMask, folder: Path, stored: torch
                     p.data = p.data.to(stored)  # one at a time: there may be no room for a copy of all
             model.save_pretrained(folder, max_shard_size=SHARD)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["dtype"] = str(stored).removeprefix("torch.")
+    for part in (config, *config.values()):  # and those of its parts, where it has some
+        if part is config or (isinstance(part, dict) and "dtype" in part):
+            part["dtype"] = str(stored).removeprefix("torch.")
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

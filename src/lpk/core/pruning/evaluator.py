@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,11 @@ from lpk.core.pruning.layout import Layout, layouts, starts
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.schedule import Drop, Run, Schedule, Size, Trie, depth_first, layer_by_layer
-from lpk.core.pruning.stack import LayerStack
+from lpk.core.pruning.stack import LayerStack, Start
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lpk.core.pruning.items import Items
 
 #: Bytes of hidden states, unless another budget is given.
@@ -255,6 +257,7 @@ class Evaluator:
                 paid = spent if context == self.context else Cost()
                 self.memo.add(context, mask, self.sequences.keys[item], loss, paid)
             self.on_cost(spent)
+            del outputs  # which hold a hidden state, before the next are made
 
     def _loss(self, objective: Objective[Any], outputs: Outputs, dense: Outputs | None, where: str) -> float:
         with blaming(f"objective {objective.name}"):
@@ -286,19 +289,26 @@ class Evaluator:
         root = Trie.of(masks)
         given = starts(self.stack, map(self.sequences.batch, items), (self._layouts[item].prompt for item in items))
         states = {root: [start.hidden for start in given]}
+        given = [replace(start, hidden=start.hidden.new_empty(0)) for start in given]  # the schedule says what is kept
         ran = 0
         with self.stack.running(sorted({layer for mask in masks for layer in mask.kept})):
             for step in self._schedule(root, items):
                 if isinstance(step, Run):
-                    entering = [hidden for state, _ in step.pairs for hidden in states[state]]
-                    leaving = self.executor.run(self.stack, step.layer, entering, given * len(step.pairs))
-                    for place, (_, result) in enumerate(step.pairs):
-                        states[result] = leaving[place * len(items) : (place + 1) * len(items)]
+                    self._run(step, states, given)
                     ran += sum(len(start.batch.ids) for start in given) * len(step.pairs)
                 elif isinstance(step, Drop):
                     del states[step.state]
                 elif step.state.mask is not None:
-                    for item, start, hidden in zip(items, given, states[step.state], strict=True):
-                        outputs = self.stack.outputs(start.batch, start.apart(hidden))
+                    for place, (item, start) in enumerate(zip(items, given, strict=True)):
+                        # Without a name for the state, which would keep it alive until the next mask is measured.
+                        outputs = self.stack.outputs(start.batch, start.apart(states[step.state][place]))
                         yield item, step.state.mask, outputs, ran
+                        del outputs
                         ran = 0
+
+    def _run(self, step: Run, states: dict[Trie, list[Tensor]], given: list[Start]) -> None:
+        """Run a layer on the states of all items, and keep what comes of them."""
+        entering = [hidden for state, _ in step.pairs for hidden in states[state]]
+        leaving = self.executor.run(self.stack, step.layer, entering, given * len(step.pairs))
+        for place, (_, result) in enumerate(step.pairs):
+            states[result] = leaving[place * len(given) : (place + 1) * len(given)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,13 +75,20 @@ def same_file(one: str, other: str) -> bool:
     return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
 
 
-def input_files(recipe: Recipe, terms: Sequence[Term]) -> dict[str, list[Any]]:
-    """The local files that a run reads: the state of each as :func:`file_states` has it, and of all but the largest SHA-256."""
-    states = _states(recipe, terms)
-    return {name: [*state, digest(Path(name))] if state[0] <= LARGE else state for name, state in states.items()}
+def input_files(read: Mapping[str, list[int]]) -> dict[str, list[Any]]:
+    """What to know files by: their state when they were read, and of all but the largest the SHA-256 of what they hold.
+
+    Of one that was changed since, what it held is not known any more: the state alone is told, which it has no longer.
+    """
+    now = file_states(read)
+    return {
+        name: [*state, digest(Path(name))] if now.get(name) == state and state[0] <= LARGE else state
+        for name, state in read.items()
+    }
 
 
-def _states(recipe: Recipe, terms: Sequence[Term]) -> dict[str, list[int]]:
+def states_of(recipe: Recipe, terms: Sequence[Term]) -> dict[str, list[int]]:
+    """The local files that a run reads, and the state of each as :func:`file_states` has it."""
     given = [recipe.model, *(term.calibration.source for term in terms), recipe.held_out.source]
     return file_states(name for name in given if name)
 
@@ -110,7 +117,7 @@ def check_unchanged(out: Path, recorded: dict[str, list[Any]], recipe: Recipe, t
     Raises:
         UsageError: a file is another one than was recorded.
     """
-    for name, (size, time) in _states(recipe, terms).items():
+    for name, (size, time) in states_of(recipe, terms).items():
         if (before := recorded.get(name)) is None or before[:2] == [size, time]:
             continue
         if before[0] != size or len(before) < 3 or before[2] != digest(Path(name)):

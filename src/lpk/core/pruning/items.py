@@ -284,15 +284,15 @@ class Together:
         """The items in order; a question stays a batch by itself."""
         rows: list[Batch] = []
         for batch in self.items.batches():
-            if batch.question is not None:
-                yield batch
-                continue
-            together = [*rows, batch]
+            alone, together = batch.question is not None, [*rows, batch]
             width = max(row.ids.shape[1] for row in together)
-            if rows and sum(len(row.ids) for row in together) * width > self.tokens:
+            if rows and (alone or sum(len(row.ids) for row in together) * width > self.tokens):
                 yield _beside(rows)
                 rows = []
-            rows.append(batch)
+            if alone:
+                yield batch
+            else:
+                rows.append(batch)
         if rows:
             yield _beside(rows)
 

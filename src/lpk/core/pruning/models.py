@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from lpk.core.progress import Progress
     from lpk.core.pruning.streaming import Streamed
 
 
@@ -107,6 +108,11 @@ class ModelSpec:
         with _explained(self.name):
             return AutoConfig.from_pretrained(location, **arguments)
 
+    def pull(self, progress: Progress) -> None:
+        """Download it, if it is one of the catalog's and not here yet."""
+        if self.name in CATALOG:
+            CATALOG[self.name].pull(progress)
+
     def layer_count(self) -> int:
         """How many layers it has, without its weights; a model of the catalog need not be here for that."""
         if self.name in CATALOG:
@@ -115,6 +121,16 @@ class ModelSpec:
         if not isinstance(count, int):
             raise UsageError(f"model {self.name}: its configuration does not say how many layers it has")
         return count
+
+    def check_depth(self, layers: int) -> None:
+        """Compare the layers that its forward pass runs with what it says.
+
+        Raises:
+            UsageError: they are more, or fewer.
+        """
+        if layers != (said := self.layer_count()):
+            message = f"its configuration says {said} layers, its forward pass runs {layers}"
+            raise UsageError(f"model {self.name}: {message}; lpk cannot prune it")
 
     def stored_dtype(self) -> str:
         """What its weights are stored in, e.g. ``"bfloat16"``; empty for GGUF, which stores blocks, and if unknown."""
@@ -275,6 +291,11 @@ class ModelSpec:
             EnvironmentMissing: a package that it needs is not installed.
         """
         from transformers import AutoTokenizer
+        from transformers.utils import cached_file
+
+        def is_there(name: str) -> bool:
+            tell = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+            return cached_file(location, name, **tell) is not None
 
         location, arguments = self._arguments()
         try:
@@ -282,7 +303,7 @@ class ModelSpec:
         except ImportError as error:
             raise EnvironmentMissing(f"model {self.name}: its tokenizer: {_first_line(error)}") from error
         except Exception as error:
-            if any((Path(location) / name).exists() for name in _TOKENIZER_FILES):
+            if any(map(is_there, _TOKENIZER_FILES)):
                 raise UsageError(f"model {self.name}: its tokenizer cannot be loaded: {_first_line(error)}") from error
             return None
 

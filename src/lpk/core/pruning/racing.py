@@ -76,10 +76,15 @@ def is_worse(loss: Loss, than: Loss, confidence: float) -> bool:
 
     Differences without any spread, as of questions answered right or wrong, show nothing.
     """
+    mean, error = difference(loss, than)
+    return error > 0 and mean > error * quantile(len(loss.items), confidence)
+
+
+def quantile(count: int, confidence: float) -> float:
+    """How many standard errors a mean of so many differences is off at most, with this probability: Student's t."""
     from scipy.special import stdtrit
 
-    mean, error = difference(loss, than)
-    return error > 0 and mean > error * float(stdtrit(len(loss.items) - 1, confidence))
+    return float(stdtrit(count - 1, confidence))
 
 
 def difference(loss: Loss, than: Loss) -> tuple[float, float]:

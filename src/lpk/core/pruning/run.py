@@ -19,7 +19,7 @@ from lpk.core.files import require_space, room, write_json, write_text
 from lpk.core.memory import available_memory, enough, sized
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
-from lpk.core.pruning.inputs import check_unchanged, corpora_of, input_files, located
+from lpk.core.pruning.inputs import check_unchanged, corpora_of, input_files, located, states_of
 from lpk.core.pruning.items import Joined, Measured, Together
 from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.memo import Cost, Memo
@@ -83,13 +83,14 @@ def execute(
             check_unchanged(out, finished["cost"].get("input_files", {}), recipe, parts.terms)
             progress.stage(f"{out} is complete; this is what it recorded (another --out runs anew)")
             return finished
+        read = states_of(recipe, parts.terms)
         corpora = corpora_of(recipe, parts.terms)
         spec = located(recipe)
         # A run goes on as it began, on whatever machine: its losses must not be of two precisions.
         begun = (directory.before or {}).get("precision")
         precision = Precision(**begun) if begun else Precision.decide(recipe.dtype, spec.device)
         spec, memory = replace(spec, dtype=precision.dtype), memory or available_memory(spec.device)
-        run = _Run(recipe, parts, spec, precision, out, progress, stream, memory)
+        run = _Run(recipe, parts, spec, precision, out, progress, stream, memory, read)
         if store:
             Store(store).check()  # before minutes of loading
         elif directory.before and not ((memo := out / "memo.sqlite").exists() and memo.stat().st_size):
@@ -124,6 +125,7 @@ class _Run:
     progress: Progress
     stream: str
     memory: int
+    read: dict[str, list[int]]
     stack: LayerStack = field(init=False)
     problem: Problem = field(init=False)
     calibration: Joined = field(init=False)
@@ -139,10 +141,8 @@ class _Run:
 
     def load(self, given: Sequence[Corpus], other: Corpus) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
-        if self.spec.name in CATALOG:
-            CATALOG[self.spec.name].pull(self.progress)
-        layers = self.spec.layer_count()
-        self.problem = replace(self.recipe.problem(layers), workspace=self.out)
+        self.spec.pull(self.progress)
+        self.problem = replace(self.recipe.problem(self.spec.layer_count()), workspace=self.out)
         length, after = self.recipe.calibration.length, self.recipe.held_out
         with self._stage("load", f"Loading {self.spec.name}"):
             self.tokenizer = self.spec.tokenizer()
@@ -152,9 +152,7 @@ class _Run:
             held_out = other.held_out(self.tokenizer, after.sequences, length, whole=whole)
             self.stored = self.spec.stored_dtype()
             self.stack = self._stack(self.precision.head)
-        if self.stack.layers != layers:
-            message = f"its configuration says {layers} layers, its forward pass runs {self.stack.layers}"
-            raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
+        self.spec.check_depth(self.stack.layers)
         for part in (calibration, held_out):
             part.check(self.stack.model.config.get_text_config())
         self.calibration = calibration.on(self.spec.device)
@@ -231,7 +229,8 @@ class _Run:
         """Bytes that the run may write: a model at most as large as the dense one, and a little."""
         from lpk.core.pruning.checkpoint import checkpoint_bytes
 
-        widened: int = 4 // self.stack.model.dtype.itemsize  # the answer is confirmed, and saved, in float32
+        # The answer is confirmed in float32, and saved in it but for weights that were stored in what the search runs in.
+        widened: int = 1 if self.stored == self.spec.dtype else 4 // self.stack.model.dtype.itemsize
         return checkpoint_bytes(self.stack, self.problem.dense, self.stored) * widened + 20_000_000
 
     def open_memo(self, facts: dict[str, Any], where: Path | str, name: str) -> None:
@@ -249,7 +248,7 @@ class _Run:
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         executor.found = found.get(self.spec.dtype, {})
         with self._stage("layout", "Finding out how items go through the layers"):
-            for group in self.calibration.groups:
+            for group in (*self.calibration.groups, self.held_out):
                 layouts(self.stack, group, executor)
         self.executor = {**self.parts.described["executor"], "found": dict(executor.found)}
         if executor.found:
@@ -392,9 +391,13 @@ class _Run:
         speed = None  # of a streamed model: that would be the disk's
         if not self.stack.streamed:
             with self._stage("speed", "Measuring tokens per second"):
-                speed = tokens_per_second(self.stack, {"dense": self.problem.dense, "pruned": mask})
+                try:
+                    speed = tokens_per_second(self.stack, {"dense": self.problem.dense, "pruned": mask})
+                except Exception as error:  # a model whose cache cannot be used may still be saved
+                    self.progress.note(f"speed is not measured: {type(error).__name__}: {error}")
         with self._stage("save", f"Saving the model without layers {ranges(mask.removed)}"):
-            checkpoint.save(self.stack, mask, self.tokenizer, self.out / "model", card, self.stored)
+            into, tell = self.out / "model", self.progress.note
+            checkpoint.save(self.stack, mask, self.tokenizer, into, card, self.stored, tell)
             recipe = checkpoint.mergekit_recipe(base or self.spec.name, mask, self.spec.dtype)
             write_text(self.out / "mergekit.yml", recipe)
         self.cost = {
@@ -405,7 +408,7 @@ class _Run:
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "streamed": bool(self.stack.streamed),
             "tokens_per_second": speed,
-            "input_files": input_files(self.recipe, self.parts.terms),
+            "input_files": input_files(self.read),
             "model_file_bytes": sum(file.stat().st_size for file in (self.out / "model").glob("*.safetensors")),
         }
 

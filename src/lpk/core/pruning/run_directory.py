@@ -52,7 +52,7 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
+        self._lock.release(force=True)  # of a run that goes on it is held twice
 
     @property
     def id(self) -> str:

@@ -90,7 +90,9 @@ def drive(
         look = asked if isinstance(asked, Probe) else Probe(asked, problem.sequences)
         _check(searcher.name, problem, look.masks, look.sequences)
         losses = list(losses_of(look.masks, look.sequences))
-        looked = [Trial(step, mask, loss, look.sequences) for mask, loss in zip(look.masks, losses, strict=True)]
+        # Of several data one sequence of each is measured at least, which may be more than were asked for.
+        counts = [max(look.sequences, len(loss.items)) for loss in losses]
+        looked = [Trial(step, *each) for each in zip(look.masks, losses, counts, strict=True)]
         for trial in looked:
             whole = trial.sequences == problem.sequences and problem.accepts(trial.mask)
             if whole and (best is None or trial.loss < best.loss):
@@ -101,7 +103,7 @@ def drive(
                 asked = search.send(losses)
             except StopIteration:
                 asked = None
-        ruled_out = look.stopped if look.sequences < problem.sequences else ()  # on all, nothing is left to be spared
+        ruled_out = look.stopped if min(counts) < problem.sequences else ()  # on all, nothing is left to be spared
         trials += [replace(trial, stopped=trial.mask in ruled_out) for trial in looked]
     if best is None:
         tried = f"one mask that removes exactly {problem.budget} layers, on all {problem.sequences} sequences"

@@ -20,6 +20,7 @@ from lpk.core.pruning.gradients import gradients
 from lpk.core.pruning.head import ChunkedOutputs, LinearHead, LinearOutputs, WholeOutputs
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.packing import pack
+from lpk.core.pruning.probing import check_causal, gives_logits, probe, replays, takes_several
 from lpk.core.pruning.prompts import SharedPrompt, agrees, masked
 from lpk.core.pruning.watching import Watched, watch
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lpk.core.pruning.streaming import Streamed
-
-#: Tokens of the sequence that the layer stack is checked on.
-PROBE = 24
 
 #: A layer call other than its first argument, the hidden state.
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -88,16 +86,16 @@ class LayerStack:
         """
         self.model, self.streamed, self.products = model.eval(), streamed, products
         self._takes_positions = "logits_to_keep" in inspect.signature(model.forward).parameters
-        watched = watch(model, self.probe())
+        watched = watch(model, probe(model))
         self.path = watched.path
         self.modules: list[nn.Module] = list(model.get_submodule(watched.path).children())
         self._gives_tuple = watched.gives_tuple
         self.token_bytes: int = watched.states[0].shape[-1] * watched.states[0].element_size()
         self.streams = streamed is not None
-        self.shares_prefixes = self._replays(watched)
+        self.shares_prefixes = replays(self, watched)
         if not self.shares_prefixes:
-            self._check_causal(watched)
-        self.ends_in_head = self.shares_prefixes or self._heads(watched)
+            check_causal(model, watched)
+        self.ends_in_head = self.shares_prefixes or gives_logits(self, watched)
         self.head = self._linear_head(watched, products) if self.ends_in_head else None
         self._sharing: dict[tuple[int, ...], bool] = {}
         self._seeing: dict[int, bool] = {}
@@ -113,14 +111,6 @@ class LayerStack:
             self.streamed.release()
         else:
             self.model._apply(lambda tensor: tensor.to("meta"))
-
-    def probe(self) -> Batch:
-        """A short sequence of spread-out token ids: (1, 24)."""
-        import torch
-
-        vocabulary = self.model.config.get_text_config().vocab_size
-        ids = (torch.arange(PROBE) * (vocabulary // PROBE or 1) + 3) % vocabulary
-        return Batch(ids[None].to(self.model.device), torch.tensor([PROBE], device=self.model.device))
 
     def start(self, batch: Batch, prompt: SharedPrompt | None = None) -> Start:
         """Run the embedding alone and note what each layer would be called with; with a prompt, in its layout."""
@@ -228,22 +218,7 @@ class LayerStack:
     @cached_property
     def batches(self) -> bool:
         """Whether a layer can be called with several sequences as it is with one: found out on two short ones."""
-        import torch
-
-        one = self.probe()
-        starts = [self.start(batch) for batch in (one, Batch(one.ids.flip(1), one.lengths))]
-        states = [start.hidden for start in starts]
-        with suppress(RuntimeError, ValueError, TypeError, IndexError), torch.inference_mode():
-            for index in range(self.layers):
-                alone = [self.layer(index, hidden, start) for hidden, start in zip(states, starts, strict=True)]
-                together = self.layer_at_once(index, states, starts)
-                for here, there in zip(alone, together, strict=True):
-                    tolerance = 64 * torch.finfo(here.dtype).eps * here.abs().max()
-                    if here.shape != there.shape or not (here - there).abs().max() <= tolerance:
-                        return False
-                states = alone
-            return True
-        return False
+        return takes_several(self)
 
     @contextmanager
     def running(self, order: Sequence[int]) -> Iterator[None]:
@@ -372,69 +347,6 @@ class LayerStack:
                     undo.callback(attributes.pop, "forward")
                 attributes["forward"] = stand_in(index)
             yield
-
-    def _replays(self, watched: Watched) -> bool:
-        """Whether every layer is a function of its input: the same bits in order, and in reverse order too.
-
-        In order only, layers that hand each other state behind the scenes would pass and then be wrong in a trie. And
-        each must be causal, from which follows that the model is: with another last token, its output before is the same.
-
-        Raises:
-            UsageError: a part of the model is not causal.
-        """
-        import torch
-
-        with suppress(KeyError, IndexError, AttributeError, TypeError, RuntimeError), torch.inference_mode():
-            batch, states = watched.batch, watched.states
-            start, other = self.start(batch), self.start(self._otherwise_ended(batch))
-            if not torch.equal(start.hidden, states[0]):
-                return False
-            self._check_blind(states[0], other.hidden)
-            backwards = range(self.layers)[::-1]
-            with self.running(backwards):
-                for index in backwards:
-                    if not torch.equal(self.layer(index, states[index], start), states[index + 1]):
-                        return False
-                    ended = torch.cat([states[index][:, :-1], other.hidden[:, -1:]], 1)
-                    self._check_blind(states[index + 1], self.layer(index, ended, other))
-            logits = self.logits(batch, states[-1], slice(0, None))
-            ended = torch.cat([states[-1][:, :-1], other.hidden[:, -1:]], 1)
-            self._check_blind(logits, self.logits(batch, ended, slice(0, None)))
-            return torch.equal(logits, watched.logits)
-        return False
-
-    def _check_causal(self, watched: Watched) -> None:
-        """Change the last token of the whole model: no earlier prediction may know."""
-        import torch
-
-        with torch.inference_mode():
-            ids = self._otherwise_ended(watched.batch).ids
-            self._check_blind(watched.logits, self.model(ids, use_cache=False).logits)
-
-    def _otherwise_ended(self, batch: Batch) -> Batch:
-        ids = batch.ids.clone()
-        ids[:, -1] = (ids[:, -1] + 1) % self.model.config.get_text_config().vocab_size
-        return Batch(ids, batch.lengths)
-
-    def _check_blind(self, before: Tensor, after: Tensor) -> None:
-        """All positions but the last are the same, bit for bit.
-
-        But for experts: they compute a token beside others than before, in another order of sums.
-        """
-        import torch
-
-        experts = any("expert" in name for name, _ in self.model.named_modules())
-        tolerance = 4 * torch.finfo(before.dtype).eps * before.abs().max() if experts else 0.0
-        if not (before - after)[:, :-1].abs().max() <= tolerance:
-            kind = type(self.model).__name__
-            raise UsageError(f"{kind} is no causal language model: what it predicts depends on later tokens")
-
-    def _heads(self, watched: Watched) -> bool:
-        """Whether the last layer's output gives the model's logits, bit for bit, whatever the layers share."""
-        import torch
-
-        with torch.inference_mode():
-            return torch.equal(self.logits(watched.batch, watched.states[-1], slice(0, None)), watched.logits)
 
     def _linear_head(self, watched: Watched, products: str) -> LinearHead | None:
         import torch

@@ -251,6 +251,8 @@ def _url(where: Path | str) -> URL:
     plain_file = url.database and not (url.host or url.username or url.query)
     if (url.drivername == _DRIVERS["sqlite"] and not plain_file) or "@" in (url.host or ""):
         raise UsageError(f"--store: this is no address of a memo; wanted {_WANTED}")
+    if url.drivername == _DRIVERS["sqlite"]:  # no shell expands a ~ in the middle of a word
+        url = url.set(database=str(Path(url.database or "").expanduser()))
     return url
 
 

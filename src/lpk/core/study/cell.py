@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch, LayerScores, Loss, Objective, Problem
-from lpk.core.errors import UsageError, blaming
+from lpk.core.errors import blaming
 from lpk.core.files import room
 from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
-from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.evaluator import Evaluator
 from lpk.core.pruning.items import Items, Joined
 from lpk.core.pruning.joint import JointEvaluator
@@ -68,13 +67,10 @@ class Workbench:
         self.spec, self.precision, self.versions = provenance.spec, provenance.precision, provenance.versions
         self.parts = first.parts(registry)
         progress.stage(f"Loading {first.model}")
-        if self.spec.name in CATALOG:
-            CATALOG[self.spec.name].pull(progress)
+        self.spec.pull(progress)
         tokenizer = self.spec.tokenizer()
         self.stack = self._load(self.precision.dtype, self.precision.head)
-        if self.stack.layers != first.layers:
-            message = f"its configuration says {first.layers} layers, its forward pass runs {self.stack.layers}"
-            raise UsageError(f"model {self.spec.name}: {message}; lpk cannot prune it")
+        self.spec.check_depth(self.stack.layers)
         self._scores: dict[tuple[Any, ...], tuple[LayerScores, _Looked]] = {}
         self.data = Data(study.calibrations(registry), tokenizer, self.stack.model.config, self.spec.device)
 
@@ -139,9 +135,10 @@ class Workbench:
         problem = replace(cell.problem, sequences=len(items), workspace=workspace)
 
         def losses_of(masks: Sequence[LayerMask], sequences: int) -> list[Loss]:
-            tally.add(masks, sequences)
+            losses = evaluator.losses(masks, sequences)
+            tally.add(masks, len(losses[0].items))  # of several data one sequence of each at least
             self.progress.advance(0, f"{len(tally.masks)} masks")
-            return evaluator.losses(masks, sequences)
+            return losses
 
         if parts.scorer is not None:
             scores, looked = self._score(cell, parts, _Looked(items, evaluator.losses))

@@ -73,7 +73,7 @@ def execute(
         for task in tasks:  # what failed for an earlier command is tried once more
             task.failed.unlink(missing_ok=True)
         if jobs > 1:
-            _together(tasks, jobs, again, progress)
+            _together(tasks, jobs, again, progress, store)
         _work(study, registry, tasks, out, progress, store)
         return _finish(study, tasks, out, progress)
 
@@ -244,14 +244,18 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, (LpkError, OSError)) else f"{type(error).__name__}: {error}"
 
 
-def _together(tasks: list[_Task], jobs: int, again: Sequence[str], progress: Progress) -> None:
-    """Let other processes do cells until all are settled or they end; what one of them leaves undone is done here."""
+def _together(tasks: list[_Task], jobs: int, again: Sequence[str], progress: Progress, store: str | None) -> None:
+    """Let other processes do cells until all are settled or they end; what one of them leaves undone is done here.
+
+    They find the store where no other user sees it: a command line would show its password.
+    """
     waiting = [task for task in tasks if not task.settled()]
     jobs = min(jobs, len(waiting))
     if jobs < 2:
         return
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     settings = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    settings |= {"LPK_STORE": store} if store else {}
     command = [sys.executable, "-m", "lpk", *again]
     progress.stage(f"{len(waiting)} cells, {jobs} at a time", len(waiting))
     workers = [subprocess.Popen(command, env=settings) for _ in range(jobs)]

@@ -63,8 +63,10 @@ class Cuda(Executor[CudaOptions]):
             places = list(group)
             state = states[places[0]]
             together = len(state) == 1 and layers.batches
-            size = max(1, self.found.get(str(state.dtype), 0) // state.shape[1]) if together else 1
-            yield from (places[begin : begin + size] for begin in range(0, len(places), size))
+            while places:  # a call that met the end of memory makes those after it smaller
+                size = max(1, self.found.get(str(state.dtype), 0) // state.shape[1]) if together else 1
+                yield places[:size]
+                places = places[size:]
 
     def _call(self, layers: Layers, index: int, states: Sequence[Tensor], starts: Sequence[Any]) -> list[Tensor]:
         """One call; where memory has no room for it, two of half as many states, and so are all that follow."""

@@ -53,9 +53,10 @@ class Evolutionary(Searcher[EvolutionaryOptions]):
     def search(self, problem: Problem) -> Search:
         options, random = self.options, problem.random()
         generations = options.generations or int(problem.budget * (problem.layers - problem.budget) / 1.5)
-        parent = yield from self._select(problem, [], self._first(problem, random))
+        first = self._first(problem, random)
+        parent = yield from self._select(problem, [], first)
         (loss,) = yield [parent]
-        tried, waited = {parent}, 0
+        tried, waited = set(first), 0
         for _ in range(generations):
             offspring = self._offspring(problem, parent, tried, random)
             if waited == options.patience or not offspring:

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from statistics import NormalDist
 
 from pydantic import Field
 
 from lpk import hookimpl
 from lpk.core.contracts import Component, Loss, Problem, Search, Searcher
 from lpk.core.pruning.mask import LayerMask
-from lpk.core.pruning.racing import Racing, difference
+from lpk.core.pruning.racing import Racing, difference, quantile
 
 
 class LazyGreedyOptions(Racing):
@@ -40,24 +39,30 @@ class LazyGreedy(Searcher[LazyGreedyOptions]):
         for step in range(problem.budget):
             queue = sorted(problem.removable(mask), key=lambda layer: bounds[layer])
             best: list[LayerMask] = []
+            known: dict[
+                LayerMask, Loss
+            ] = {}  # the loss of each candidate on the most sequences that it was measured on
             least, size = math.inf, self.options.batch if step else len(queue)
             while queue and bounds[queue[0]] <= least + self.options.slack:
                 layers, queue = queue[:size], queue[size:]
                 ranked = yield from self.options.race(problem, best + [mask.drop(layer) for layer in layers])
                 for candidate, its_loss in ranked:
+                    known[candidate] = max(known.get(candidate, its_loss), its_loss, key=lambda one: len(one.items))
                     (layer,) = set(candidate.removed) - set(mask.removed)
-                    bounds[layer] = self._bound(problem, its_loss, loss)
-                winner, winners_loss = ranked[0]
-                best, least = [winner], difference(winners_loss, loss)[0]
-            mask, loss = winner, winners_loss
+                    bounds[layer] = self._bound(problem, known[candidate], loss)
+                winner, _ = ranked[0]
+                best, least = [winner], difference(known[winner], loss)[0]
+            mask, loss = winner, known[winner]
         yield [mask]  # the last race may have ended before all sequences
 
     def _bound(self, problem: Problem, loss: Loss, before: Loss) -> float:
         """What removing a layer costs on all sequences, at the least, with this confidence."""
         rise, error = difference(loss, before)
-        seen = min(len(loss.items), len(before.items)) / problem.sequences
-        # Of all sequences a part was seen, without replacement; of all of them nothing is left to be off by.
-        return rise - NormalDist().inv_cdf(self.options.confidence) * error * math.sqrt(1 - seen) if seen < 1 else rise
+        count = min(len(loss.items), len(before.items))
+        if count == problem.sequences:
+            return rise
+        # Of all sequences a part was seen, without replacement: the more of them, the less is left to be off by.
+        return rise - quantile(count, self.options.confidence) * error * math.sqrt(1 - count / problem.sequences)
 
 
 @hookimpl
