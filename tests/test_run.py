@@ -463,7 +463,9 @@ def test_a_model_that_is_tied_to_its_layers_places_is_refused_though_its_cache_f
     )  # fmt: skip
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "jamba")
     given = ["run", "--model", tmp_path / "jamba", "--calibration", tiny_ids, "--held-out", tiny_held_out]
-    done = lpk(*given, "--remove", 1, "--protect", "0,1,3,4,5,6,7", "--searcher", "one-shot", "--out", tmp_path / "run", "-q")
+    done = lpk(
+        *given, "--remove", 1, "--protect", "0,1,3,4,5,6,7", "--searcher", "one-shot", "--out", tmp_path / "run", "-q"
+    )
     note, refusal = done.stderr.splitlines()
     assert note.startswith("lpk: note: speed is not measured: AttributeError: ")
     assert "saved without layers 2 does not compute what it did" in refusal
@@ -473,9 +475,9 @@ def test_a_model_that_is_tied_to_its_layers_places_is_refused_though_its_cache_f
 
 def test_a_model_that_runs_other_layers_than_its_configuration_says_is_refused(tiny_checkpoint: Path) -> None:
     spec = ModelSpec(str(tiny_checkpoint))
-    spec.check_depth(8)
+    spec.check_depth(spec.layer_count(), 8)
     with pytest.raises(UsageError, match=r"says 8 layers, its forward pass runs 7; lpk cannot prune it$"):
-        spec.check_depth(7)
+        spec.check_depth(spec.layer_count(), 7)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -9,7 +9,9 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +256,23 @@ def test_killed_or_done_by_several_processes_it_finds_the_same(
         for kind in (Measure, Trial):
             found = Path(json.loads(result.stdout)["directory"]) / f"{kind.FILE}.csv"
             assert (folder / found).read_bytes() == (out / found.name).read_bytes()
+
+
+def test_no_list_of_processes_shows_where_the_workers_of_a_study_keep_losses(folder: Path) -> None:
+    """An address may hold a password. The command's own arguments are the person's, who may give it by the environment."""
+    path, memo = study(folder, "hidden", seeds=0, tasks=[], objectives="perplexity"), folder / "hidden.sqlite"
+    command, seen = [sys.executable, "-m", "lpk", "study", path.name, "-q", "--jobs", "2"], set[bytes]()
+    with subprocess.Popen(command, cwd=folder, env={**os.environ, "LPK_STORE": f"sqlite:///{memo}"}) as running:
+        while running.poll() is None:
+            for arguments in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(arguments.read_bytes())
+            time.sleep(0.1)
+    assert running.returncode == 0
+    assert any(path.name.encode() in words and b"--helping" in words for words in seen)
+    assert not any(memo.name.encode() in words for words in seen)
+    assert memo.exists()
+    assert not (folder / "runs" / "hidden" / "memo.sqlite").exists()
 
 
 def test_what_a_scorer_measures_counts_for_each_cell_that_uses_it(folder: Path, lpk: Lpk) -> None:

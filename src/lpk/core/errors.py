@@ -51,6 +51,12 @@ class EnvironmentMissing(LpkError):
     exit_code = ExitCode.ENVIRONMENT
 
 
+def in_words(error: BaseException) -> str:
+    """An error in one line: of one that nobody worded for people, what it is too."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, (LpkError, OSError)) else f"{type(error).__name__}: {said}"
+
+
 @contextmanager
 def blaming(plugin: str) -> Iterator[None]:
     """Within this context a plugin's own code runs; what goes wrong there is its fault, and is told as such.
@@ -63,7 +69,7 @@ def blaming(plugin: str) -> Iterator[None]:
     except (LpkError, OSError):
         raise
     except Exception as error:
-        raise PluginError(f"{plugin} failed: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{plugin} failed: {in_words(error)}") from error
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.errors import UsageError
+from lpk.core.errors import UsageError, in_words
 from lpk.core.files import require_space, whole_directory
 from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.probing import probe
@@ -117,7 +117,7 @@ def save(
             with torch.inference_mode():
                 saved = _saved_logits(stack, folder, batch, precision)
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise _tied(stack, mask, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+            raise _tied(stack, mask, in_words(error)) from error
         if not torch.equal(masked, saved):
             raise _tied(stack, mask, f"logits differ by {(masked - saved).abs().max().item():.2g}")
 

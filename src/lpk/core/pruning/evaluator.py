@@ -300,10 +300,9 @@ class Evaluator:
                     del states[step.state]
                 elif step.state.mask is not None:
                     for place, (item, start) in enumerate(zip(items, given, strict=True)):
-                        # Without a name for the state, which would keep it alive until the next mask is measured.
-                        outputs = self.stack.outputs(start.batch, start.apart(states[step.state][place]))
-                        yield item, step.state.mask, outputs, ran
-                        del outputs
+                        # Named, the state would be alive until the next mask is measured.
+                        outputs = self.stack.outputs
+                        yield item, step.state.mask, outputs(start.batch, start.apart(states[step.state][place])), ran
                         ran = 0
 
     def _run(self, step: Run, states: dict[Trie, list[Tensor]], given: list[Start]) -> None:

@@ -122,14 +122,14 @@ class ModelSpec:
             raise UsageError(f"model {self.name}: its configuration does not say how many layers it has")
         return count
 
-    def check_depth(self, layers: int) -> None:
-        """Compare the layers that its forward pass runs with what it says.
+    def check_depth(self, said: int, runs: int) -> None:
+        """Compare how many layers its configuration says with how many its forward pass runs.
 
         Raises:
-            UsageError: they are more, or fewer.
+            UsageError: they differ.
         """
-        if layers != (said := self.layer_count()):
-            message = f"its configuration says {said} layers, its forward pass runs {layers}"
+        if said != runs:
+            message = f"its configuration says {said} layers, its forward pass runs {runs}"
             raise UsageError(f"model {self.name}: {message}; lpk cannot prune it")
 
     def stored_dtype(self) -> str:

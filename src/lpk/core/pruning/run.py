@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Calibration, LayerScores, Loss, Objective, Probe, Problem
-from lpk.core.errors import UsageError, blaming
+from lpk.core.errors import UsageError, blaming, in_words
 from lpk.core.files import require_space, room, write_json, write_text
 from lpk.core.memory import available_memory, enough, sized
 from lpk.core.progress import Progress
@@ -142,7 +142,8 @@ class _Run:
     def load(self, given: Sequence[Corpus], other: Corpus) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
         self.spec.pull(self.progress)
-        self.problem = replace(self.recipe.problem(self.spec.layer_count()), workspace=self.out)
+        layers = self.spec.layer_count()
+        self.problem = replace(self.recipe.problem(layers), workspace=self.out)
         length, after = self.recipe.calibration.length, self.recipe.held_out
         with self._stage("load", f"Loading {self.spec.name}"):
             self.tokenizer = self.spec.tokenizer()
@@ -152,7 +153,7 @@ class _Run:
             held_out = other.held_out(self.tokenizer, after.sequences, length, whole=whole)
             self.stored = self.spec.stored_dtype()
             self.stack = self._stack(self.precision.head)
-        self.spec.check_depth(self.stack.layers)
+        self.spec.check_depth(layers, self.stack.layers)
         for part in (calibration, held_out):
             part.check(self.stack.model.config.get_text_config())
         self.calibration = calibration.on(self.spec.device)
@@ -394,7 +395,7 @@ class _Run:
                 try:
                     speed = tokens_per_second(self.stack, {"dense": self.problem.dense, "pruned": mask})
                 except Exception as error:  # a model whose cache cannot be used may still be saved
-                    self.progress.note(f"speed is not measured: {type(error).__name__}: {error}")
+                    self.progress.note(f"speed is not measured: {in_words(error)}")
         with self._stage("save", f"Saving the model without layers {ranges(mask.removed)}"):
             into, tell = self.out / "model", self.progress.note
             checkpoint.save(self.stack, mask, self.tokenizer, into, card, self.stored, tell)

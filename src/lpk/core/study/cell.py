@@ -70,7 +70,7 @@ class Workbench:
         self.spec.pull(progress)
         tokenizer = self.spec.tokenizer()
         self.stack = self._load(self.precision.dtype, self.precision.head)
-        self.spec.check_depth(self.stack.layers)
+        self.spec.check_depth(first.layers, self.stack.layers)
         self._scores: dict[tuple[Any, ...], tuple[LayerScores, _Looked]] = {}
         self.data = Data(study.calibrations(registry), tokenizer, self.stack.model.config, self.spec.device)
 

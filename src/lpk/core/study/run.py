@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from lpk.core.errors import LpkError, UsageError
+from lpk.core.errors import UsageError, in_words
 from lpk.core.files import room, write_json
 from lpk.core.memory import enough
 from lpk.core.progress import Progress
@@ -174,7 +174,7 @@ class _Model:
                 with enough():
                     self._bench = self._load()
             except Exception as error:
-                self._wrong = _said(error)
+                self._wrong = in_words(error)
                 raise
         return self._bench
 
@@ -213,7 +213,7 @@ def _do(task: _Task, model: _Model, progress: Progress) -> None:
                 found, trials, front = bench.search(cell, file.with_suffix(""))
             measures = list(bench.measures(cell, LayerMask(cell.layers, found.removed if found else ())))
     except Exception as error:  # whoever's fault it is, the other cells are done
-        said, file, trials, front = _said(error), task.failed, [], []
+        said, file, trials, front = in_words(error), task.failed, [], []
         progress.note(f"{task.title} failed: {said}")
         found = Cell.failed(
             model=cell.model,
@@ -237,11 +237,6 @@ def _do(task: _Task, model: _Model, progress: Progress) -> None:
             "input_files": task.provenance.files,
         },
     )
-
-
-def _said(error: Exception) -> str:
-    """An error in words: of one that nobody worded for people, what it is too."""
-    return str(error) if isinstance(error, (LpkError, OSError)) else f"{type(error).__name__}: {error}"
 
 
 def _together(tasks: list[_Task], jobs: int, again: Sequence[str], progress: Progress, store: str | None) -> None:

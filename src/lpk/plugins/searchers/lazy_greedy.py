@@ -39,9 +39,7 @@ class LazyGreedy(Searcher[LazyGreedyOptions]):
         for step in range(problem.budget):
             queue = sorted(problem.removable(mask), key=lambda layer: bounds[layer])
             best: list[LayerMask] = []
-            known: dict[
-                LayerMask, Loss
-            ] = {}  # the loss of each candidate on the most sequences that it was measured on
+            known: dict[LayerMask, Loss] = {}  # of each candidate, on the most sequences that it was measured on
             least, size = math.inf, self.options.batch if step else len(queue)
             while queue and bounds[queue[0]] <= least + self.options.slack:
                 layers, queue = queue[:size], queue[size:]
