@@ -303,6 +303,19 @@ def test_the_fused_kernel_is_launched_on_the_card_where_its_features_are(
     assert current == 0
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_card_the_fused_kernel_gives_the_likelihoods_of_the_head(dtype: torch.dtype) -> None:
+    pytest.importorskip("liger_kernel")
+    made, features = a_head(40, dtype=dtype)
+    rows, weight, targets = features.cuda(), made.weight.cuda(), torch.arange(40).cuda()
+    fused = fused_cross_entropy("cuda")
+    assert fused is not None
+    expected = cross_entropy(linear(rows.double(), weight.double()), targets, reduction="none")
+    near = 1e-4 if dtype == torch.float32 else 0.2  # it rounds logits, of up to 25 here, to 16 bits
+    torch.testing.assert_close(fused(rows, weight, targets, None).double(), expected, rtol=0, atol=near)
+
+
 class Products(TorchDispatchMode):
     """Notes every product of matrices: which it is, and the shape of what it gives."""
 

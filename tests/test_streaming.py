@@ -228,6 +228,26 @@ def test_quantised_weights_are_refused(tmp_path: Path) -> None:
         ModelSpec(str(tmp_path)).stream()
 
 
+def test_a_model_that_could_not_be_confirmed_is_refused_before_the_search(lpk: Lpk, tmp_path: Path) -> None:
+    """In bfloat16 it fits, in float32 it would not, and experts cannot be streamed."""
+    tiny_model("mixtral", layers=8).save_pretrained(tmp_path / "model")
+    ids = tmp_path / "ids.npy"
+    np.save(ids, np.stack(random_sequences(8, 16).ids))
+    np.save(tmp_path / "other.npy", np.stack(random_sequences(4, 16, seed=1).ids))
+    size = (tmp_path / "model" / "model.safetensors").stat().st_size
+    command = [
+        "run", "--model", tmp_path / "model", "--remove", 2, "--calibration", ids, "--held-out", tmp_path / "other.npy",
+        "--dtype", "bfloat16", "--out", tmp_path / "run", "--searcher", "greedy",
+    ]  # fmt: skip
+    for more in (["--dry-run"], []):
+        done = lpk(*command, "--memory", size, *more)
+        refused(
+            done, 2, "cannot be streamed", "experts", "what a search finds is measured in float32: its weights take"
+        )
+    assert not (tmp_path / "run" / "memo.sqlite").exists()
+    assert lpk(*command, "--memory", 2 * size, "--dry-run").returncode == 0
+
+
 def test_broken_weights_are_refused(tmp_path: Path) -> None:
     model = tiny_model()
     model.get_parameter("model.layers.4.mlp.up_proj.weight").data[0, 0] = float("nan")

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -258,6 +259,28 @@ def test_killed_or_done_by_several_processes_it_finds_the_same(
             assert (folder / found).read_bytes() == (out / found.name).read_bytes()
 
 
+def test_a_model_that_does_not_fit_is_read_layer_by_layer_and_the_same_is_found(
+    done: tuple[Path, dict[str, Any]], folder: Path, lpk: Lpk
+) -> None:
+    out, _ = done
+    path, size = study(folder, "streamed"), (folder / "tiny" / "model.safetensors").stat().st_size
+    result = lpk("study", path.name, "--json", "--jobs", 2, "--memory", size * 6 // 10, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    found = folder / json.loads(result.stdout)["directory"]
+    for kind in (Measure, Trial):
+        name = f"{kind.FILE}.csv"
+        assert (found / name).read_bytes() == (out / name).read_bytes()
+    again = study(folder, "streamed-alone", seeds=0, objectives="perplexity", tasks=[])
+    said = lpk("study", again.name, "--memory", size * 6 // 10, cwd=folder).stderr
+    assert said.count("the layers of tiny are streamed: its weights take ") >= 1
+    assert (
+        "are streamed: as asked" in lpk("study", again.name, "--out", "asked", "--stream", "always", cwd=folder).stderr
+    )
+    small = lpk("study", again.name, "--out", "small", "--memory", "10KB", cwd=folder)
+    assert small.returncode == 2
+    assert re.search("no cell succeeded.* even streamed, .* wanted a larger --memory$", small.stderr.strip())
+
+
 def test_no_list_of_processes_shows_where_the_workers_of_a_study_keep_losses(folder: Path) -> None:
     """An address may hold a password. The command's own arguments are the person's, who may give it by the environment."""
     path, memo = study(folder, "hidden", seeds=0, tasks=[], objectives="perplexity"), folder / "hidden.sqlite"
@@ -503,7 +526,7 @@ def test_a_model_that_anything_goes_wrong_in_is_loaded_once(
 ) -> None:
     loads = []
 
-    def broken(bench: Workbench, *_: Any) -> None:
+    def broken(bench: Workbench, *_: Any, **__: Any) -> None:
         loads.append(bench)
         raise RuntimeError("not this one")
 

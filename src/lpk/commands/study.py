@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lpk.commands.console import progress, table
-from lpk.commands.run import quieten_libraries
+from lpk.commands.run import Size, quieten_libraries
 from lpk.core.registry import installed
 
 
@@ -19,6 +19,18 @@ from lpk.core.registry import installed
     "--out", type=click.Path(path_type=Path), help="The study's folder.  [default: runs/ and the file's name]"
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, help="Processes that do cells at once.  [default: 1]")
+@click.option(
+    "--stream",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Read layers from the disk as they run; auto: when a model does not fit into memory.  [default: auto]",
+)
+@click.option(
+    "--memory",
+    type=Size(),
+    metavar="SIZE",
+    help="What each job may take for models and hidden states, e.g. 6GB.  [default: a share of what the machine has free]",
+)
 @click.option(
     "--store",
     envvar="LPK_STORE",
@@ -33,6 +45,8 @@ def study(
     study: Path,
     out: Path | None,
     jobs: int,
+    stream: str,
+    memory: int | None,
     store: str | None,
     dry_run: bool,
     as_json: bool,
@@ -62,7 +76,18 @@ def study(
     with progress(quiet) as shown:
         if planned:
             shown.stage(f"{planned['cells']} searches, {_cost(planned)}")
-        done = execute(wanted, registry, out, shown, store, jobs=jobs, again=again, helping=helping)
+        done = execute(
+            wanted,
+            registry,
+            out,
+            shown,
+            store,
+            jobs=jobs,
+            again=again,
+            helping=helping,
+            stream=stream,
+            memory=memory,
+        )
     if not helping:
         click.echo(json.dumps(done, indent=2) if as_json else _summary(done))
 

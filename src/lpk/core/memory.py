@@ -38,6 +38,17 @@ def sized(size: int) -> str:
 _NO_MEMORY = ("can't allocate memory", "out of memory")
 
 
+def ran_out(error: BaseException) -> str:
+    """What an error, or the one behind it, says of memory that ran out; empty if it is of something else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        said = str(cause).splitlines()[0] if str(cause) else ""
+        if isinstance(cause, MemoryError) or any(words in said for words in _NO_MEMORY):
+            return said or "MemoryError"
+        cause = cause.__cause__ or cause.__context__
+    return ""
+
+
 @contextmanager
 def enough() -> Iterator[None]:
     """Tell in one line that memory ran out, whoever met it.
@@ -48,13 +59,9 @@ def enough() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            said = str(cause).splitlines()[0] if str(cause) else ""
-            if isinstance(cause, MemoryError) or any(words in said for words in _NO_MEMORY):
-                remedy = "--stream always, a smaller --memory, or a shorter --length takes less"
-                raise UsageError(f"memory ran out ({said or 'MemoryError'}); {remedy}") from error
-            cause = cause.__cause__ or cause.__context__
+        if said := ran_out(error):
+            remedy = "--stream always, a smaller --memory, or shorter sequences take less"
+            raise UsageError(f"memory ran out ({said}); {remedy}") from error
         raise
 
 
@@ -67,7 +74,8 @@ def available_memory(device: str = "cpu") -> int:
         import torch
 
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
+        # What torch keeps of freed tensors is free to this process.
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     import psutil
 
     return int(max(0, min([psutil.virtual_memory().available, *_left_by_groups(), *_left_by_limits()])))

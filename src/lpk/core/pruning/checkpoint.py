@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lpk.core.errors import UsageError, in_words
 from lpk.core.files import require_space, whole_directory
+from lpk.core.memory import ran_out
 from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.probing import probe
 from lpk.core.pruning.stack import LayerStack
@@ -117,6 +118,8 @@ def save(
             with torch.inference_mode():
                 saved = _saved_logits(stack, folder, batch, precision)
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            if ran_out(error):
+                raise
             raise _tied(stack, mask, in_words(error)) from error
         if not torch.equal(masked, saved):
             raise _tied(stack, mask, f"logits differ by {(masked - saved).abs().max().item():.2g}")
@@ -213,9 +216,14 @@ def _saved_logits(stack: LayerStack, folder: Path, probe: Batch, precision: torc
     trusted = _brings_code(stack.model)
     if not stack.streamed:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=precision, use_safetensors=True, local_files_only=True, trust_remote_code=trusted
+            folder,
+            dtype=precision,
+            device_map={"": probe.ids.device},
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=trusted,
         )
-        return model.to(probe.ids.device).eval()(probe.ids, use_cache=False).logits  # type: ignore[no-any-return]
+        return model.eval()(probe.ids, use_cache=False).logits  # type: ignore[no-any-return]
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     files = sorted(folder.glob("*.safetensors"))
     dtype = str(precision).removeprefix("torch.")

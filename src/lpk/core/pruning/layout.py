@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch, Executor
+from lpk.core.pruning.probing import same_calls
 from lpk.core.pruning.prompts import SharedPrompt, laid_out
 
 if TYPE_CHECKING:
@@ -67,23 +68,9 @@ def starts(stack: LayerStack, batches: Iterable[Batch], prompts: Iterable[Shared
         start = stack.start(batch, prompt)
         if prompt is None:
             calls = held.setdefault(tuple(batch.ids.shape), start.calls)
-            start = replace(start, calls=calls) if _same(start.calls, calls) else start
+            start = replace(start, calls=calls) if same_calls(start.calls, calls) else start
         found.append(start)
     return found
-
-
-def _same(one: tuple[Call, ...], other: tuple[Call, ...]) -> bool:
-    import torch
-    from torch.utils._pytree import tree_flatten
-
-    (values, shape), (others, its_shape) = tree_flatten(one), tree_flatten(other)
-    compared: dict[tuple[int, int], bool] = {}
-    for here, there in zip(values, others, strict=False):
-        if (id(here), id(there)) not in compared:
-            tensors = isinstance(here, torch.Tensor) and isinstance(there, torch.Tensor)
-            same = here.dtype == there.dtype and torch.equal(here, there) if tensors else here is there or here == there
-            compared[id(here), id(there)] = bool(same)
-    return shape == its_shape and all(compared.values())
 
 
 def _bytes(calls: tuple[Call, ...]) -> int:

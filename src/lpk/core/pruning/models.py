@@ -155,8 +155,11 @@ class ModelSpec:
         if "gguf_file" in arguments:
             # Packed GGUF weights refuse save_pretrained; dequantised ones are a plain model.
             arguments["quantization_config"] = GgufConfig(dequantize=True)
-        elif "pickle" not in self.allow:
-            arguments["use_safetensors"] = True
+        else:
+            # Each weight to its device as it is read: a card may hold more than the machine's own memory does.
+            arguments["device_map"] = {"": self.device}
+            if "pickle" not in self.allow:
+                arguments["use_safetensors"] = True
         arguments |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # they are told below, by name
         with _explained(self.name), _named(self.name):
             try:
@@ -206,6 +209,17 @@ class ModelSpec:
             )
             streamed.fingerprint = fingerprint(streamed.model, streamed.parts)
         return streamed
+
+    def check_streams(self) -> None:
+        """Find out, without a weight, whether :meth:`stream` would take its files.
+
+        Raises:
+            UsageError: it would not.
+        """
+        from lpk.core.pruning.streaming import check_streams
+
+        with _explained(self.name), _named(self.name):
+            check_streams(self.weight_files(), self.config(), self.dtype, trusted="remote-code" in self.allow)
 
     def weight_files(self) -> list[Path]:
         """Its safetensors files, downloaded if it is on the hub.

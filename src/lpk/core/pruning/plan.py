@@ -156,6 +156,8 @@ def _weights(spec: ModelSpec, stream: str, memory: int) -> str:
     Raises:
         UsageError: one of their files is missing, or they cannot be streamed as asked.
     """
+    from lpk.core.pruning.loading import check_exact
+
     path = Path(spec.name).expanduser()
     if spec.name not in CATALOG and not path.exists():
         return "streamed: as asked" if stream == "always" else "not here yet: that says whether they are streamed"
@@ -164,6 +166,7 @@ def _weights(spec: ModelSpec, stream: str, memory: int) -> str:
             spec.weight_files()
         except UsageError as error:
             raise UsageError(f"model {spec.name}: {error}") from None
+    check_exact(spec, stream, memory)
     reason = spec.why_streamed(stream, memory)
     return f"streamed: {reason}" if reason else "in memory"
 

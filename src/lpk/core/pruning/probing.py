@@ -6,11 +6,12 @@ is not causal, by nothing.
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch
 from lpk.core.errors import UsageError
+from lpk.core.memory import ran_out
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,7 @@ def replays(stack: LayerStack, watched: Watched) -> bool:
     import torch
 
     model, states = stack.model, watched.states
-    with suppress(KeyError, IndexError, AttributeError, TypeError, RuntimeError), torch.inference_mode():
+    with attempting(), torch.inference_mode():
         start, other = stack.start(watched.batch), stack.start(_otherwise_ended(model, watched.batch))
         if not torch.equal(start.hidden, states[0]):
             return False
@@ -91,8 +92,10 @@ def takes_several(stack: LayerStack) -> bool:
 
     one = probe(stack.model)
     starts = [stack.start(batch) for batch in (one, Batch(one.ids.flip(1), one.lengths))]
+    if not same_calls(starts[0].calls, starts[1].calls):  # several are called with what the first is called with
+        return False
     states = [start.hidden for start in starts]
-    with suppress(RuntimeError, ValueError, TypeError, IndexError), torch.inference_mode():
+    with attempting(), torch.inference_mode():
         for index in range(stack.layers):
             alone = [stack.layer(index, hidden, start) for hidden, start in zip(states, starts, strict=True)]
             together = stack.layer_at_once(index, states, starts)
@@ -103,6 +106,32 @@ def takes_several(stack: LayerStack) -> bool:
             states = alone
         return True
     return False
+
+
+class attempting:
+    """Go on after whatever a model raises that does not take what is tried; that memory ran out says nothing of that."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        expected = (LookupError, AttributeError, TypeError, ValueError, RuntimeError)
+        return isinstance(error, expected) and not ran_out(error)
+
+
+def same_calls(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether layers are called with the same beside their states, tensors compared bit for bit."""
+    import torch
+    from torch.utils._pytree import tree_flatten
+
+    (values, shape), (others, its_shape) = tree_flatten(one), tree_flatten(other)
+    compared: dict[tuple[int, int], bool] = {}
+    for here, there in zip(values, others, strict=False):
+        if (id(here), id(there)) not in compared:
+            tensors = isinstance(here, torch.Tensor) and isinstance(there, torch.Tensor)
+            same = here.dtype == there.dtype and torch.equal(here, there) if tensors else here is there or here == there
+            compared[id(here), id(there)] = bool(same)
+    return shape == its_shape and all(compared.values())
 
 
 def _vocabulary(model: PreTrainedModel) -> int:

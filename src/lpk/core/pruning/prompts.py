@@ -8,11 +8,11 @@ longest, runs the prompt for each of them: of the questions of ARC-Easy that is 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lpk.core.contracts import Batch
+from lpk.core.pruning.probing import attempting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +102,7 @@ def agrees(stack: LayerStack, batch: Batch, prompt: SharedPrompt) -> bool:
     """
     import torch
 
-    with suppress(RuntimeError, ValueError, TypeError, LookupError, AttributeError), torch.inference_mode():
+    with attempting(), torch.inference_mode():
         alone, shared = stack.start(batch), stack.start(batch, prompt)
         if not all(map(masked, shared.calls)) or not torch.equal(shared.hidden, prompt.together(alone.hidden)):
             return False

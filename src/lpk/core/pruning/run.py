@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Calibration, LayerScores, Loss, Objective, Probe, Problem
-from lpk.core.errors import UsageError, blaming, in_words
+from lpk.core.errors import blaming, in_words
 from lpk.core.files import require_space, room, write_json, write_text
-from lpk.core.memory import available_memory, enough, sized
+from lpk.core.memory import available_memory, enough
 from lpk.core.progress import Progress
 from lpk.core.pruning.catalog import CATALOG
 from lpk.core.pruning.inputs import check_unchanged, corpora_of, input_files, located, states_of
-from lpk.core.pruning.items import Joined, Measured, Together
+from lpk.core.pruning.items import Joined, Measured
 from lpk.core.pruning.mask import LayerMask, ranges
 from lpk.core.pruning.memo import Cost, Memo
 from lpk.core.pruning.models import ModelSpec
@@ -141,9 +141,12 @@ class _Run:
 
     def load(self, given: Sequence[Corpus], other: Corpus) -> None:
         """Model, tokenizer and data: what is wrong with them is found here, before anything is written."""
+        from lpk.core.pruning.loading import check_exact
+
         self.spec.pull(self.progress)
         layers = self.spec.layer_count()
         self.problem = replace(self.recipe.problem(layers), workspace=self.out)
+        check_exact(self.spec, self.stream, self.memory)
         length, after = self.recipe.calibration.length, self.recipe.held_out
         with self._stage("load", f"Loading {self.spec.name}"):
             self.tokenizer = self.spec.tokenizer()
@@ -162,46 +165,24 @@ class _Run:
 
     def _stack(self, products: str) -> LayerStack:
         """The model, in memory or streamed."""
-        from lpk.core.pruning.stack import LayerStack
+        from lpk.core.pruning.loading import load_stack
 
-        reason = self.spec.why_streamed(self.stream, self.memory)
-        if not reason:
-            if self.stream == "never" and (large := self.spec.too_large(self.memory)):
-                self.progress.note(f"{self.spec.name} is loaded whole, as asked, though {large}")
-            stack = LayerStack(self.spec.load(), products=products)
-            self.packed_bytes = max(self.packed_bytes, stack.pack(self._room(stack)))
-            return stack
-        streamed = self.spec.stream()
-        least = streamed.bytes * 4 // streamed.model.dtype.itemsize  # the answer is confirmed, and saved, in float32
-        if least > self.memory:
-            taken = f"its embeddings, head, and two layers take {sized(least)} in {EXACT}"
-            message = f"{taken}, and {sized(self.memory)} may be taken: wanted a larger --memory"
-            raise UsageError(f"model {self.spec.name}: even streamed, {message}")
-        self.progress.note(f"the layers of {self.spec.name} are streamed: {reason}")
-        return LayerStack(streamed.model, streamed, products)
-
-    def _weights(self) -> str:
-        """The fingerprint of the model."""
-        from lpk.core.pruning.models import fingerprint
-
-        return self.stack.streamed.fingerprint if self.stack.streamed else fingerprint(self.stack.model)
+        stack = load_stack(self.spec, products, self.stream, self.memory, self.progress.note)
+        self.packed_bytes = max(self.packed_bytes, stack.packed_bytes)
+        return stack
 
     @property
     def states(self) -> int:
-        """Bytes for hidden states: half of what the weights leave; the rest is for what is made of them."""
-        return self._room(self.stack)
+        """Bytes for hidden states."""
+        from lpk.core.pruning.loading import left_for_states
 
-    def _room(self, stack: LayerStack) -> int:
-        from lpk.core.pruning.checkpoint import checkpoint_bytes
-
-        weights = stack.streamed.bytes if stack.streamed else checkpoint_bytes(stack, LayerMask(stack.layers))
-        return max(0, self.memory - weights - stack.packed_bytes) // 2
+        return left_for_states(self.memory, self.stack)
 
     def facts(self) -> dict[str, Any]:
         """Every input, version and fingerprint: what ``run.json`` says from the beginning on."""
         stack = self.stack
         with self._stage("fingerprint", "Fingerprinting the model"):
-            weights = self._weights()
+            weights = stack.fingerprint
         packages = sorted({*kernels(self.spec.device), *self.parts.distributions})
         return {
             "schema_version": 1,
@@ -279,12 +260,10 @@ class _Run:
         self.problem = replace(self.problem, scores=scores)
 
     def _scored(self) -> Calibration:
-        """The calibration items as a scorer gets them: of a streamed model, as many together as memory has room for."""
-        measure = self._searched().losses
-        if not self.stack.streamed:
-            return Measured(self.calibration, measure)
-        every_layer = (self.stack.layers + 1) * self.stack.token_bytes  # a scorer may keep the states after each
-        return Measured(Together(self.calibration, self.states // every_layer), measure)
+        """The calibration items as a scorer gets them."""
+        from lpk.core.pruning.loading import gathered
+
+        return Measured(gathered(self.calibration, self.stack, self.states), self._searched().losses)
 
     def search(self) -> None:
         """Drive the searcher to its end."""
@@ -337,7 +316,7 @@ class _Run:
             del self.stack  # and what was packed
             self.spec = replace(self.spec, dtype=EXACT)
             self.stack = self._stack(EXACT)
-            model = self._weights()
+            model = self.stack.fingerprint
         self._settle(model, EXACT)
         evaluator = self._searched()
         masks = [self.problem.dense, *finalists]

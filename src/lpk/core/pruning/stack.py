@@ -100,6 +100,13 @@ class LayerStack:
         self._sharing: dict[tuple[int, ...], bool] = {}
         self._seeing: dict[int, bool] = {}
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """That of the weights in this precision, and of the configuration."""
+        from lpk.core.pruning.models import fingerprint
+
+        return self.streamed.fingerprint if self.streamed else fingerprint(self.model)
+
     @property
     def layers(self) -> int:
         """How many layers there are."""

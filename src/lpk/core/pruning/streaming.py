@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
-#: Weights are aligned to a cache line and to what vector instructions like best.
-ALIGNMENT = 64
+#: Bytes. Weights begin where CUDA's own allocator would let them begin, so that the same kernels take them as in memory.
+ALIGNMENT = 512
 
 
 class Window:
@@ -48,6 +48,7 @@ class Window:
         self._held: int | None = None
         self._reading: tuple[int, Future[dict[str, Tensor]]] | None = None
         self._thread = ThreadPoolExecutor(1, "lpk-stream")
+        self._stream: torch.cuda.Stream | None = None
 
     def hold(self, index: int) -> None:
         """Give a layer its weights, take them from the one before, and begin to read the next.
@@ -107,7 +108,7 @@ class Window:
         """Read a layer into the memory of the one that ran before the one that runs now."""
         begin = time.perf_counter()
         weights = {}
-        with _beside(after):
+        with self._beside(after):
             for name, place in self._places(index).items():
                 full = f"{self._path}.{index}.{name}"
                 self._files.read(full, place)
@@ -116,6 +117,22 @@ class Window:
                 self.bytes_read += stored.elements * stored.dtype.itemsize
         self.seconds_reading += time.perf_counter() - begin
         return weights
+
+    @contextmanager
+    def _beside(self, after: torch.cuda.Event | None) -> Iterator[None]:
+        """Within this context a CUDA device copies beside what it computes, but not before it has done what came before."""
+        if after is None:
+            yield
+            return
+        import torch
+
+        self._stream = self._stream or torch.cuda.Stream(after.device)  # type: ignore[no-untyped-call]
+        self._stream.wait_event(after)
+        try:
+            with torch.cuda.stream(self._stream):
+                yield
+        finally:
+            self._stream.synchronize()
 
     def _places(self, index: int) -> dict[str, Tensor]:
         """Memory for each weight of a layer, one after the other in a block that fits the largest layer."""
@@ -138,21 +155,6 @@ def _so_far(device: str) -> torch.cuda.Event | None:
     import torch
 
     return torch.cuda.current_stream(device).record_event()  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _beside(after: torch.cuda.Event | None) -> Iterator[None]:
-    """Within this context a CUDA device copies beside what it computes, but not before it has done what came before."""
-    if after is None:
-        yield
-        return
-    import torch
-
-    stream = torch.cuda.Stream(after.device)  # type: ignore[no-untyped-call]
-    stream.wait_event(after)
-    with torch.cuda.stream(stream):
-        yield
-    stream.synchronize()
 
 
 def _ends(parameters: dict[str, nn.Parameter]) -> list[int]:
@@ -186,13 +188,7 @@ class Streamed:
             UsageError: the files do not hold the model's weights one for one.
         """
         self.model, self._files, self.device = model.requires_grad_(False), files, device
-        path, layers = _largest_list(model)
-        within = {f"{path}.{i}.{name}" for i, layer in enumerate(layers) for name, _ in layer.named_parameters()}
-        expected = model.state_dict()
-        _check_names(model, files, expected)
-        self._outside = {name: tensor for name, tensor in expected.items() if name not in within}
-        if missing := sorted(within - set(files.tensors)):
-            raise _missing(missing)
+        path, layers, self._outside = _taken_apart(model, files)
         model._apply(lambda tensor: tensor if tensor.is_meta else tensor.to(device))
         self._load_outside()
         self._survives: dict[torch.dtype, bool] = {}
@@ -274,16 +270,9 @@ def open_streamed(
     Raises:
         UsageError: it cannot be streamed: what its files hold are not its weights, one for one.
     """
-    import torch
-    from accelerate import init_empty_weights
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers import GenerationConfig
 
-    if getattr(config, "quantization_config", None) is not None:
-        raise refused("its weights are quantised")
-    files = TensorFiles(paths)
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=trusted)
-    model.tie_weights()
+    model, files = _without_weights(paths, config, dtype, trusted=trusted)
     if model.can_generate():
         try:
             model.generation_config = GenerationConfig.from_pretrained(location)
@@ -291,6 +280,47 @@ def open_streamed(
             described = {"config_file_name": "config.json", "_from_model_config": True}
             model.generation_config = GenerationConfig.from_pretrained(location, **described)
     return Streamed(model.eval(), files, device)
+
+
+def check_streams(paths: Sequence[Path], config: PreTrainedConfig, dtype: str, *, trusted: bool) -> None:
+    """Read no weight, but find out whether :func:`open_streamed` would take these files.
+
+    Raises:
+        UsageError: it would not.
+    """
+    _taken_apart(*_without_weights(paths, config, dtype, trusted=trusted))
+
+
+def _without_weights(
+    paths: Sequence[Path], config: PreTrainedConfig, dtype: str, *, trusted: bool
+) -> tuple[PreTrainedModel, TensorFiles]:
+    """The model, its buffers alone in memory, and its files."""
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    if getattr(config, "quantization_config", None) is not None:
+        raise refused("its weights are quantised")
+    files = TensorFiles(paths)
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=trusted)
+    model.tie_weights()
+    return model, files
+
+
+def _taken_apart(model: PreTrainedModel, files: TensorFiles) -> tuple[str, list[nn.Module], dict[str, Tensor]]:
+    """Where its layers are, the layers, and what lies outside them.
+
+    Raises:
+        UsageError: the files do not hold the model's weights one for one.
+    """
+    path, layers = _largest_list(model)
+    within = {f"{path}.{i}.{name}" for i, layer in enumerate(layers) for name, _ in layer.named_parameters()}
+    expected = model.state_dict()
+    _check_names(model, files, expected)
+    if missing := sorted(within - set(files.tensors)):
+        raise _missing(missing)
+    return path, layers, {name: tensor for name, tensor in expected.items() if name not in within}
 
 
 def _fetching(window: Window, index: int, forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,9 @@ from lpk.core.files import room
 from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
 from lpk.core.pruning.evaluator import Evaluator
-from lpk.core.pruning.items import Items, Joined
+from lpk.core.pruning.items import Items, Joined, Together
 from lpk.core.pruning.joint import JointEvaluator
+from lpk.core.pruning.loading import gathered, held, left_for_states, load_stack
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.pruning.memo import Memo
 from lpk.core.pruning.parts import REPORTED, MadeOf, Parts, context, described, inputs
@@ -39,7 +39,12 @@ if TYPE_CHECKING:
 
 
 class Workbench:
-    """One model of a study, loaded, with the data that it is measured on."""
+    """One model of a study, loaded, with the data that it is measured on.
+
+    Attributes:
+        stack: the model in the precision that searches run in.
+        exact: the model in the precision that what they return is measured in.
+    """
 
     def __init__(
         self,
@@ -49,8 +54,11 @@ class Workbench:
         registry: Registry,
         memo: Memo,
         progress: Progress,
+        *,
+        stream: str = "auto",
+        memory: int | None = None,
     ) -> None:
-        """Load the model in the precision that searches run in.
+        """Load the model.
 
         Args:
             study: the study.
@@ -59,6 +67,8 @@ class Workbench:
             registry: the plugins.
             memo: where measurements are kept.
             progress: told how the work goes on.
+            stream: whether layers' weights stay on the disk: ``always``, ``never``, or ``auto``.
+            memory: bytes that may be taken; by default what the device has left.
 
         Raises:
             LpkError: the model or its data cannot be used.
@@ -69,28 +79,15 @@ class Workbench:
         progress.stage(f"Loading {first.model}")
         self.spec.pull(progress)
         tokenizer = self.spec.tokenizer()
-        self.stack = self._load(self.precision.dtype, self.precision.head)
+        memory, tell = memory or available_memory(self.spec.device), progress.note
+        spec = replace(self.spec, dtype=self.precision.dtype)
+        self.stack = self.exact = load_stack(spec, self.precision.head, stream, memory, tell)
+        if not (self.precision.exact or study.measured == "as-searched"):
+            self.exact = load_stack(replace(spec, dtype=EXACT), EXACT, stream, memory - held(self.stack), tell)
+        self._states = left_for_states(memory, *{self.stack, self.exact})
         self.spec.check_depth(first.layers, self.stack.layers)
         self._scores: dict[tuple[Any, ...], tuple[LayerScores, _Looked]] = {}
         self.data = Data(study.calibrations(registry), tokenizer, self.stack.model.config, self.spec.device)
-
-    @cached_property
-    def exact(self) -> LayerStack:
-        """The model in the precision that what a search returns is measured in."""
-        as_searched = self.precision.exact or self.study.measured == "as-searched"
-        return self.stack if as_searched else self._load(EXACT, EXACT)
-
-    @property
-    def fingerprint(self) -> str:
-        """That of its weights, as searches have them, and configuration."""
-        return self._fingerprint(self.stack)
-
-    def _load(self, dtype: str, products: str) -> LayerStack:
-        from lpk.core.pruning.stack import LayerStack
-
-        stack = LayerStack(replace(self.spec, dtype=dtype).load(), products=products)
-        stack.pack(available_memory(self.spec.device) // 4)
-        return stack
 
     # -- the search ---------------------------------------------------------------------------------------------------
 
@@ -141,7 +138,8 @@ class Workbench:
             return losses
 
         if parts.scorer is not None:
-            scores, looked = self._score(cell, parts, _Looked(items, evaluator.losses))
+            batched = gathered(items, self.stack, self._states)
+            scores, looked = self._score(cell, parts, _Looked(batched, len(items), evaluator.losses))
             problem, passed = replace(problem, scores=scores), looked.layer_forwards
             for masks, sequences in looked.asked:
                 tally.add(masks, sequences)
@@ -236,7 +234,7 @@ class Workbench:
             items,
             self.memo,
             self._context(about, stack),
-            available_memory(self.spec.device) // 4,
+            self._states,
             on_cost=lambda cost: self.progress.advance(cost.layer_forwards),
             executor=self.parts.executor,
             beside={self._context(each, stack): part for each, part in made_of},
@@ -245,19 +243,8 @@ class Workbench:
     def _context(self, about: dict[str, Any], stack: LayerStack) -> str:
         searched = self.precision.dtype, self.precision.head
         dtype, head = searched if stack is self.stack else (EXACT, EXACT)
-        given = inputs(self._fingerprint(stack), dtype, head, self.spec.device, self.versions)
+        given = inputs(stack.fingerprint, dtype, head, self.spec.device, self.versions)
         return context(given, about, self.parts.described["executor"])
-
-    def _fingerprint(self, stack: LayerStack) -> str:
-        from lpk.core.pruning.models import fingerprint
-
-        if id(stack) not in self._fingerprints:
-            self._fingerprints[id(stack)] = fingerprint(stack.model)
-        return self._fingerprints[id(stack)]
-
-    @cached_property
-    def _fingerprints(self) -> dict[int, str]:
-        return {}
 
 
 class _Looked:
@@ -268,15 +255,15 @@ class _Looked:
         asked: the masks whose losses it asked for, each time with on how many items.
     """
 
-    def __init__(self, items: Items, measure: LossesOf) -> None:
-        self.items, self.layer_forwards, self._measure = items, 0, measure
+    def __init__(self, items: Items | Together, count: int, measure: LossesOf) -> None:
+        self.items, self.layer_forwards, self._count, self._measure = items, 0, count, measure
         self.asked: list[tuple[Sequence[LayerMask], int]] = []
 
     def batches(self) -> Iterator[Batch]:
         return self.items.batches()
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
-        self.asked.append((masks, min(sequences or len(self.items), len(self.items))))
+        self.asked.append((masks, min(sequences or self._count, self._count)))
         return self._measure(*self.asked[-1])
 
 

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from lpk.core.errors import UsageError, in_words
 from lpk.core.files import room, write_json
-from lpk.core.memory import enough
+from lpk.core.memory import available_memory, enough
 from lpk.core.progress import Progress
 from lpk.core.pruning.mask import LayerMask
 from lpk.core.registry import Registry
@@ -46,6 +46,8 @@ def execute(
     jobs: int = 1,
     again: Sequence[str] = (),
     helping: bool = False,
+    stream: str = "auto",
+    memory: int | None = None,
 ) -> dict[str, Any]:
     """Do every cell that is not done yet, and write tables and report from all.
 
@@ -58,23 +60,28 @@ def execute(
         jobs: processes that do cells at the same time; the machine's cores are shared among them.
         again: the command that does the same in another process, for ``jobs`` above 1.
         helping: whether another process began this and writes tables and report; then cells that failed are left to it.
+        stream: whether layers' weights stay on the disk: ``always``, ``never``, or ``auto``. The results are the same.
+        memory: bytes that each process may take; by default they share what the device has left.
 
     Raises:
         LpkError: the study cannot be begun, or after everything else is written: no cell succeeded.
     """
+    from lpk.core.study.cell import Workbench
+
     cells = study.cells(registry)
     with room(out), enough():
         folder = out / "cells"
         folder.mkdir(parents=True, exist_ok=True)
         tasks = _tasks(study, cells, registry, folder)
+        load = partial(Workbench, study, registry=registry, progress=progress, stream=stream, memory=memory)
         if helping:
-            _work(study, registry, tasks, out, progress, store)
+            _work(load, tasks, out, progress, store)
             return {}
         for task in tasks:  # what failed for an earlier command is tried once more
             task.failed.unlink(missing_ok=True)
         if jobs > 1:
-            _together(tasks, jobs, again, progress, store)
-        _work(study, registry, tasks, out, progress, store)
+            _together(tasks, jobs, [*again, "--stream", stream], progress, store, memory)
+        _work(load, tasks, out, progress, store)
         return _finish(study, tasks, out, progress)
 
 
@@ -131,11 +138,10 @@ def _tasks(study: StudyRecipe, cells: list[CellRecipe], registry: Registry, fold
 
 
 def _work(
-    study: StudyRecipe, registry: Registry, tasks: Iterable[_Task], out: Path, progress: Progress, store: str | None
+    load: Callable[..., Workbench], tasks: Iterable[_Task], out: Path, progress: Progress, store: str | None
 ) -> None:
     """Do what is not settled yet and nobody else is doing."""
     from lpk.core.pruning.memo import Memo
-    from lpk.core.study.cell import Workbench
 
     waiting = [task for task in tasks if not task.settled()]
     if not waiting:
@@ -145,7 +151,7 @@ def _work(
         for _, group in itertools.groupby(waiting, key=lambda task: task.cell.model):
             of_model = list(group)
             first = of_model[0]
-            model = _Model(partial(Workbench, study, first.cell, first.provenance, registry, memo, progress))
+            model = _Model(partial(load, first.cell, first.provenance, memo=memo))
             for task in of_model:
                 with _claimed(task) as ours:
                     if ours and not task.settled():
@@ -181,7 +187,7 @@ class _Model:
     @property
     def fingerprint(self) -> str:
         """That of its weights and configuration; empty where it could not be loaded."""
-        return self._bench.fingerprint if self._bench else ""
+        return self._bench.stack.fingerprint if self._bench else ""
 
 
 class _claimed:
@@ -239,7 +245,9 @@ def _do(task: _Task, model: _Model, progress: Progress) -> None:
     )
 
 
-def _together(tasks: list[_Task], jobs: int, again: Sequence[str], progress: Progress, store: str | None) -> None:
+def _together(
+    tasks: list[_Task], jobs: int, again: Sequence[str], progress: Progress, store: str | None, memory: int | None
+) -> None:
     """Let other processes do cells until all are settled or they end; what one of them leaves undone is done here.
 
     They find the store where no other user sees it: a command line would show its password.
@@ -251,7 +259,8 @@ def _together(tasks: list[_Task], jobs: int, again: Sequence[str], progress: Pro
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     settings = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     settings |= {"LPK_STORE": store} if store else {}
-    command = [sys.executable, "-m", "lpk", *again]
+    share = memory or available_memory(waiting[0].provenance.spec.device) // jobs
+    command = [sys.executable, "-m", "lpk", *again, "--memory", str(share)]
     progress.stage(f"{len(waiting)} cells, {jobs} at a time", len(waiting))
     workers = [subprocess.Popen(command, env=settings) for _ in range(jobs)]
     try:
