@@ -54,13 +54,13 @@ class Loop:
     Attributes:
         order: the layers as they were removed.
         choices: the layer of the least loss at each step; the same, unless a path was followed.
-        losses: of all candidates.
+        losses: of the candidates of each step.
         seconds: of the processor.
     """
 
     order: list[int]
     choices: list[int]
-    losses: list[float]
+    losses: list[list[float]]
     seconds: float
 
     @classmethod
@@ -70,8 +70,8 @@ class Loop:
         begin = time.process_time()
         for step in range(bench.problem.budget):
             layers = bench.problem.removable(mask)
-            losses = losses_of([mask.drop(layer) for layer in layers])
-            done.losses += losses
+            losses = list(losses_of([mask.drop(layer) for layer in layers]))
+            done.losses.append(losses)
             done.choices.append(layers[losses.index(min(losses))])
             done.order.append(path[step] if path else done.choices[-1])
             mask = mask.drop(done.order[-1])
@@ -86,12 +86,13 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     bench = Bench(given)
-    searches = {**raced(bench, given.confidence), **raced(Bench(given, "bfloat16"), given.confidence)}
+    fast = Bench(given, "bfloat16")
+    searches = {**raced(bench, given.confidence), **raced(fast, given.confidence)}
     sample = min(given.sample or bench.problem.sequences, bench.problem.sequences)
     followed = next(iter(searches)) if sample < bench.problem.sequences else None
     # Plain weights: packed ones, which are lpk's, would make the loop faster than the peers' is.
-    narrow = Bench(given, "bfloat16", packed=False)
-    loops, difference = unraced(bench, narrow, sample, searches[followed]["order"] if followed else [])
+    naive_on = bench, Bench(given, "bfloat16", packed=False)
+    loops, difference = unraced(naive_on, (bench, fast), sample, searches[followed]["order"] if followed else [])
     facts = {"sequences_sampled": sample, "followed": followed, "largest_difference_of_losses": difference}
     show(bench, given, {**loops, **searches}, facts)
 
@@ -112,30 +113,35 @@ def raced(bench: Bench, confidence: float) -> dict[str, dict[str, Any]]:
     return {f"lpk: {name}, confidence {confidence}, {bench.dtype}": part for name, part in figures.items()}
 
 
-def unraced(bench: Bench, narrow: Bench, sample: int, path: Sequence[int]) -> tuple[dict[str, dict[str, Any]], float]:
-    """The loops that race nothing, and how far the losses of the two in float32 are apart at most."""
+def unraced(
+    naive_on: Sequence[Bench], ours_on: Sequence[Bench], sample: int, path: Sequence[int]
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """The loops that race nothing, a naive one and ours in each precision; and how far their losses are apart at most.
+
+    Losses are compared while the two remove the same layers.
+    """
     figures: dict[str, dict[str, Any]] = {}
-    done: dict[str, Loop] = {}
-    with bench.evaluator() as measure:
-        loops: dict[str, tuple[Bench, LossesOf]] = {
-            "naive loop, float32": (bench, naive(bench, sample)),
-            "naive loop, bfloat16": (narrow, naive(narrow, sample)),
-            "lpk: greedy, racing off": (bench, lambda masks: measure.losses(masks, sample)),
-        }
-        for name, (its, losses_of) in loops.items():
-            done[name] = part = Loop.run(its, losses_of, path)
+    apart = 0.0
+    for its, packed in zip(naive_on, ours_on, strict=True):
+        with packed.evaluator() as measure:
+            theirs = Loop.run(its, naive(its, sample), path)
+            ours = Loop.run(packed, lambda masks, measure=measure: measure.losses(masks, sample), path)  # type: ignore[misc]
+        for name, bench, part in (("naive loop", its, theirs), ("lpk: greedy, racing off", packed, ours)):
             cost = cost_of(bench, part.order)
-            figures[name] = {
+            figures[f"{name}, {bench.dtype}"] = {
                 "order": part.order,
                 "removed": sorted(part.order),
                 "followed": bool(path),
                 "choices": part.choices,
                 "seconds": part.seconds * bench.problem.sequences / sample,
                 "layer_forwards": cost.naive_layer_forwards if "naive" in name else cost.layer_forwards,
-                "packed_bytes": its.packed_bytes,
+                "packed_bytes": bench.packed_bytes,
             }
-    pairs = zip(done["naive loop, float32"].losses, done["lpk: greedy, racing off"].losses, strict=True)
-    return figures, max(abs(theirs - ours) for theirs, ours in pairs)
+        for step in range(bench.problem.budget):
+            if theirs.order[:step] == ours.order[:step]:
+                pairs = zip(theirs.losses[step], ours.losses[step], strict=True)
+                apart = max(apart, *(abs(one - other) for one, other in pairs))
+    return figures, apart
 
 
 def order_of(outcome: Outcome) -> list[int]:

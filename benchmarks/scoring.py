@@ -18,9 +18,11 @@ import torch
 from common import arguments, extra_bytes, in_turns, report
 
 from lpk.core.contracts import LayerScores, Scorer
+from lpk.core.memory import available_memory
 from lpk.core.progress import Progress
 from lpk.core.pruning.items import Sequences
 from lpk.core.pruning.models import ModelSpec
+from lpk.core.pruning.precision import Precision
 from lpk.core.pruning.stack import LayerStack
 from lpk.core.registry import installed
 
@@ -77,20 +79,25 @@ class Ours:
 def main() -> None:
     parser = arguments(__doc__ or "", rounds=3)
     parser.add_argument("--model", default="demo")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--sequences", type=int, default=1)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--most", type=int, default=16, help="the baseline's n goes from 1 to this")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    spec = ModelSpec(given.model)
+    spec = ModelSpec(given.model, given.dtype)
     spec.pull(Progress())
-    stack = LayerStack(spec.load())
+    stack = LayerStack(spec.load(), products=Precision.decide(given.dtype, "cpu").head)
+    stack.pack(available_memory() // 4)  # as a run does: the plain forward is the faster for it, too
     vocabulary = stack.model.config.get_text_config().vocab_size
     ids = torch.randint(0, vocabulary, (given.sequences, given.length), generator=torch.Generator().manual_seed(0))
     sequences = Sequences("random", tuple(ids.int().numpy()))
     with torch.inference_mode():
         figures = measured(Ours(stack, sequences), Baseline(stack, sequences, given.most), given.rounds)
-    show({"model": given.model, "sequences": given.sequences, "length": given.length, **figures}, given)
+    show(
+        {"model": given.model, "dtype": given.dtype, "sequences": given.sequences, "length": given.length, **figures},
+        given,
+    )
 
 
 def measured(ours: Ours, theirs: Baseline, rounds: int) -> dict[str, Any]:
@@ -130,7 +137,7 @@ def show(figures: dict[str, Any], given: argparse.Namespace) -> None:
         for name, taken in figures["seconds"].items()
     ]
     title = (
-        f"{given.model}, {given.sequences} x {given.length} tokens, {given.threads} thread(s); "
+        f"{given.model}, {given.dtype}, {given.sequences} x {given.length} tokens, {given.threads} thread(s); "
         f"largest difference {max(figures['largest_difference'].values()):.1e}"
     )
     report(figures, title, ["", "CPU s", "s", "of a plain forward (CPU)", "extra MB"], rows, given.out)

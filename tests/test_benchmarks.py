@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
         ("scoring", ["--model", "TINY", "--length", "40", "--most", "3", *ONCE], "lpk: block influence"),
         ("roofline", ["--model", "TINY", "--tokens", "40", "--threads", "1", *ONCE], "share_of_roofline"),
         ("greedy", [*SEARCH, "--sequences", "4"], "lpk: lazy-greedy, confidence 0.95, bfloat16"),
-        ("racing", [*SEARCH, "--sequences", "6", "--orders", "2"], "same_mask"),
+        ("racing", [*SEARCH, "--sequences", "6", "--orders", "2", "--searches", "greedy", "beam"], "same_mask"),
         ("frontier", [*SEARCH, "--confidence", "0.9"], "lpk: lazy-greedy, confidence 0.9, 6 x 16 tokens"),
         (
             "evolution",
@@ -50,15 +50,16 @@ def test_a_small_benchmark_leaves_its_figures(
     if name == "head":
         assert figures["float32"]["NLL: lpk"]["off"] < 1e-5
     if name == "greedy":
-        exact, naive = figures["lpk: greedy, racing off"], figures["naive loop, float32"]
-        assert exact["order"] == naive["order"] == naive["choices"]
-        assert not naive["followed"]
-        assert naive["held_out_perplexity"] == exact["held_out_perplexity"] > 1
+        for dtype in ("float32", "bfloat16"):
+            ours, naive = figures[f"lpk: greedy, racing off, {dtype}"], figures[f"naive loop, {dtype}"]
+            assert ours["order"] == naive["order"] == naive["choices"]
+            assert not naive["followed"]
+            assert naive["held_out_perplexity"] == ours["held_out_perplexity"] > 1
     if name == "frontier":
         points = figures["points"].values()
         assert {len(point["removed"]) for point in points if "removed" in point} == {2}
         assert all(point["perplexity"] > 1 for point in points)
-        assert len([point for point in points if "removed" not in point]) == 4
+        assert all("removed" in point for point in points)  # the peers' tokens are others
     if name == "evolution":
         masks, kept = figures["evopress, naive, seed 0"]["tokens"] // 16, 6
         assert masks == 3 + 2 * (4 + 3 * 2)  # all at first, then the offspring on one sequence, and three on two
@@ -78,13 +79,16 @@ def test_a_loop_on_a_sample_follows_and_says_so(tiny_checkpoint: Path, tiny_ids:
     given = [{"TINY": str(tiny_checkpoint), "IDS": str(tiny_ids)}.get(argument, argument) for argument in SEARCH]
     figures, printed = benchmark("greedy", [*given, "--sample", "1"], tmp_path)
     leader = figures[figures["followed"]]
-    for name in ("naive loop, float32", "naive loop, bfloat16", "lpk: greedy, racing off"):
+    loops = [
+        f"{name}, {dtype}" for name in ("naive loop", "lpk: greedy, racing off") for dtype in ("float32", "bfloat16")
+    ]
+    for name in loops:
         assert figures[name]["followed"]
         assert figures[name]["order"] == leader["order"]
         assert figures[name]["held_out_perplexity"] is None
-    assert printed.count(", followed") == 3
+    assert printed.count(", followed") == 4
     assert "given to the loop and not found by it" in printed
-    assert figures["naive loop, float32"]["choices"] == figures["lpk: greedy, racing off"]["choices"]
+    assert figures["naive loop, float32"]["choices"] == figures["lpk: greedy, racing off, float32"]["choices"]
     # What lpk does to weights is none of the peers' loop, on whatever processor.
     assert figures["naive loop, bfloat16"]["packed_bytes"] == 0
 
