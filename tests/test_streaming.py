@@ -248,6 +248,16 @@ def test_a_model_that_could_not_be_confirmed_is_refused_before_the_search(lpk: L
     assert lpk(*command, "--memory", 2 * size, "--dry-run").returncode == 0
 
 
+@pytest.mark.parametrize("way", ["load", "stream"])
+def test_float32_is_float32_whatever_the_environment_says(way: str, tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    torch.set_float32_matmul_precision("high")  # as TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 does
+    torch.backends.cudnn.allow_tf32 = True
+    getattr(ModelSpec(str(tmp_path)), way)()
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_broken_weights_are_refused(tmp_path: Path) -> None:
     model = tiny_model()
     model.get_parameter("model.layers.4.mlp.up_proj.weight").data[0, 0] = float("nan")

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from test_resume import kill_when, rows
 from lpk.core.errors import UsageError
 from lpk.core.progress import Progress
 from lpk.core.pruning.mask import LayerMask
+from lpk.core.pruning.models import ModelSpec
 from lpk.core.pruning.precision import Precision
 from lpk.core.pruning.schedule import Trie
 from lpk.core.registry import installed
@@ -276,9 +278,34 @@ def test_a_model_that_does_not_fit_is_read_layer_by_layer_and_the_same_is_found(
     assert (
         "are streamed: as asked" in lpk("study", again.name, "--out", "asked", "--stream", "always", cwd=folder).stderr
     )
-    small = lpk("study", again.name, "--out", "small", "--memory", "10KB", cwd=folder)
+    small = lpk("study", again.name, "--out", "small", "--memory", "10KB", "--jobs", 2, cwd=folder)
     assert small.returncode == 2
     assert re.search("no cell succeeded.* even streamed, .* wanted a larger --memory$", small.stderr.strip())
+
+
+@pytest.mark.parametrize("stream", ["never", "always"])
+def test_a_model_is_gone_before_the_next_is_loaded(stream: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In two precisions, and scored by what it measures: what is kept of that must not keep the model."""
+    monkeypatch.chdir(folder)
+    shutil.copytree(folder / "tiny", folder / "second", dirs_exist_ok=True)
+    path = study(
+        folder, f"two-{stream}", models=["tiny", "second"], seeds=0, tasks=[], objectives="kl", remove=2,
+        searchers={"name": "one-shot", "scorer": "loss-drop"}, dtype="bfloat16",
+    )  # fmt: skip
+    loaded: list[weakref.ref[Any]] = []
+    before: list[list[bool]] = []
+    way = "load" if stream == "never" else "stream"
+    load = getattr(ModelSpec, way)
+
+    def watched(spec: ModelSpec) -> Any:
+        before.append([model() is None for model in loaded])
+        found = load(spec)
+        loaded.append(weakref.ref(found if stream == "never" else found.model))
+        return found
+
+    monkeypatch.setattr(ModelSpec, way, watched)
+    execute(StudyRecipe.read(path), installed(), folder / "runs" / path.stem, Progress(), stream=stream)
+    assert before == [[], [False], [True, True], [True, True, False]]
 
 
 def test_no_list_of_processes_shows_where_the_workers_of_a_study_keep_losses(folder: Path) -> None:

@@ -43,9 +43,6 @@ def located(recipe: Recipe) -> ModelSpec:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].split(" device type at start")[0]
         raise UsageError(f"--device {device}: {reason}; wanted cpu, or cuda where there is one") from None
-    # What is said to be float32 has no products of 10 bits, whatever the environment asks for (NVIDIA's containers do).
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
     return replace(spec, device=device)
 
 

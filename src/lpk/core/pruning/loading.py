@@ -16,7 +16,7 @@ from lpk.core.pruning.stack import LayerStack
 
 
 def load_stack(spec: ModelSpec, products: str, stream: str, memory: int, tell: Callable[[str], None]) -> LayerStack:
-    """Load a model into so much memory; bfloat16 weights are packed where half of what they leave has room for it.
+    """Load a model into so much memory.
 
     Args:
         spec: the model, its precision and device.
@@ -32,9 +32,7 @@ def load_stack(spec: ModelSpec, products: str, stream: str, memory: int, tell: C
     if not reason:
         if stream == "never" and (large := spec.too_large(memory)):
             tell(f"{spec.name} is loaded whole, as asked, though {large}")
-        stack = LayerStack(spec.load(), products=products)
-        stack.pack(left_for_states(memory, stack))
-        return stack
+        return LayerStack(spec.load(), products=products)
     streamed = spec.stream()
     least = streamed.bytes * 4 // streamed.model.dtype.itemsize  # the answer is confirmed, and saved, in float32
     if least > memory:

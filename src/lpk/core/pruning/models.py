@@ -151,6 +151,7 @@ class ModelSpec:
 
         from lpk.core.pruning.tensor_files import TensorFiles
 
+        _no_tf32()
         location, arguments = self._arguments()
         if "gguf_file" in arguments:
             # Packed GGUF weights refuse save_pretrained; dequantised ones are a plain model.
@@ -201,6 +202,7 @@ class ModelSpec:
         """
         from lpk.core.pruning.streaming import open_streamed
 
+        _no_tf32()
         location, _ = self._arguments()
         trusted = "remote-code" in self.allow
         with _explained(self.name), _named(self.name):
@@ -325,6 +327,14 @@ class ModelSpec:
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _LOADERS = ("huggingface_hub", "safetensors", "safetensors_rust")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
+
+
+def _no_tf32() -> None:
+    """What is said to be float32 has no products of 10 bits, whatever the environment asks for (NVIDIA's containers do)."""
+    import torch
+
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextmanager

@@ -92,10 +92,10 @@ def takes_several(stack: LayerStack) -> bool:
 
     one = probe(stack.model)
     starts = [stack.start(batch) for batch in (one, Batch(one.ids.flip(1), one.lengths))]
-    if not same_calls(starts[0].calls, starts[1].calls):  # several are called with what the first is called with
-        return False
-    states = [start.hidden for start in starts]
     with attempting(), torch.inference_mode():
+        if not same_calls(starts[0].calls, starts[1].calls):  # several are called with what the first is called with
+            return False
+        states = [start.hidden for start in starts]
         for index in range(stack.layers):
             alone = [stack.layer(index, hidden, start) for hidden, start in zip(states, starts, strict=True)]
             together = stack.layer_at_once(index, states, starts)
@@ -120,7 +120,10 @@ class attempting:
 
 
 def same_calls(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Whether layers are called with the same beside their states, tensors compared bit for bit."""
+    """Whether layers are called with the same beside their states, tensors compared bit for bit.
+
+    Objects of which nothing is known are the same only where they are one.
+    """
     import torch
     from torch.utils._pytree import tree_flatten
 

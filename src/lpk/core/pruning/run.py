@@ -165,10 +165,10 @@ class _Run:
 
     def _stack(self, products: str) -> LayerStack:
         """The model, in memory or streamed."""
-        from lpk.core.pruning.loading import load_stack
+        from lpk.core.pruning.loading import left_for_states, load_stack
 
         stack = load_stack(self.spec, products, self.stream, self.memory, self.progress.note)
-        self.packed_bytes = max(self.packed_bytes, stack.packed_bytes)
+        self.packed_bytes = max(self.packed_bytes, stack.pack(left_for_states(self.memory, stack)))
         return stack
 
     @property

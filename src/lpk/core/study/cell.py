@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lpk.core.contracts import Batch, LayerScores, Loss, Objective, Problem
+from lpk.core.contracts import Batch, LayerScores, Loss, Objective, Probe, Problem
 from lpk.core.errors import blaming
 from lpk.core.files import room
 from lpk.core.memory import available_memory
@@ -83,11 +83,18 @@ class Workbench:
         spec = replace(self.spec, dtype=self.precision.dtype)
         self.stack = self.exact = load_stack(spec, self.precision.head, stream, memory, tell)
         if not (self.precision.exact or study.measured == "as-searched"):
-            self.exact = load_stack(replace(spec, dtype=EXACT), EXACT, stream, memory - held(self.stack), tell)
+            left = max(0, memory - held(self.stack))
+            self.exact = load_stack(replace(spec, dtype=EXACT), EXACT, stream, left, tell)
+        self.stack.pack(left_for_states(memory, *{self.stack, self.exact}))  # of what both leave
         self._states = left_for_states(memory, *{self.stack, self.exact})
         self.spec.check_depth(first.layers, self.stack.layers)
-        self._scores: dict[tuple[Any, ...], tuple[LayerScores, _Looked]] = {}
+        self._scores: dict[tuple[Any, ...], tuple[LayerScores, list[Probe], int]] = {}
         self.data = Data(study.calibrations(registry), tokenizer, self.stack.model.config, self.spec.device)
+
+    def release(self) -> None:
+        """Take no memory any more; nothing can be measured afterwards."""
+        for stack in {self.stack, self.exact}:
+            stack.release()
 
     # -- the search ---------------------------------------------------------------------------------------------------
 
@@ -139,14 +146,14 @@ class Workbench:
 
         if parts.scorer is not None:
             batched = gathered(items, self.stack, self._states)
-            scores, looked = self._score(cell, parts, _Looked(batched, len(items), evaluator.losses))
-            problem, passed = replace(problem, scores=scores), looked.layer_forwards
-            for masks, sequences in looked.asked:
-                tally.add(masks, sequences)
+            scores, asked, passed = self._score(cell, parts, _Looked(batched, len(items), evaluator.losses))
+            problem = replace(problem, scores=scores)
+            for look in asked:
+                tally.add(look.masks, look.sequences)
         return _drive(parts, problem, losses_of), tally, passed
 
-    def _score(self, cell: CellRecipe, parts: Parts, calibration: _Looked) -> tuple[LayerScores, _Looked]:
-        """The scores, made once, and what that looked at, which counts for each cell."""
+    def _score(self, cell: CellRecipe, parts: Parts, calibration: _Looked) -> tuple[LayerScores, list[Probe], int]:
+        """The scores, made once, and what that took, which counts for each cell: masks, and layer-forwards of other looks."""
         import torch
 
         assert parts.scorer is not None
@@ -156,9 +163,8 @@ class Workbench:
             before = self.stack.layer_forwards
             with torch.inference_mode(), blaming(f"scorer {about['name']}"):
                 scores = parts.scorer.score(self.stack, calibration)
-            calibration.layer_forwards = self.stack.layer_forwards - before
             check_scores(about["name"], scores, self.stack.layers)
-            self._scores[key] = scores, calibration
+            self._scores[key] = scores, calibration.asked, self.stack.layer_forwards - before
         return self._scores[key]
 
     # -- what is measured of its answer -------------------------------------------------------------------------------
@@ -251,20 +257,20 @@ class _Looked:
     """A cell's items as a scorer sees them.
 
     Attributes:
-        layer_forwards: what its looks at the dense model's states and gradients took.
         asked: the masks whose losses it asked for, each time with on how many items.
     """
 
     def __init__(self, items: Items | Together, count: int, measure: LossesOf) -> None:
-        self.items, self.layer_forwards, self._count, self._measure = items, 0, count, measure
-        self.asked: list[tuple[Sequence[LayerMask], int]] = []
+        self.items, self._count, self._measure = items, count, measure
+        self.asked: list[Probe] = []
 
     def batches(self) -> Iterator[Batch]:
         return self.items.batches()
 
     def losses(self, masks: Sequence[LayerMask], sequences: int | None = None) -> Sequence[Loss]:
-        self.asked.append((masks, min(sequences or self._count, self._count)))
-        return self._measure(*self.asked[-1])
+        look = Probe(masks, min(sequences or self._count, self._count))
+        self.asked.append(look)
+        return self._measure(look.masks, look.sequences)
 
 
 def _drive(parts: Parts, problem: Problem, losses_of: LossesOf) -> Outcome:

@@ -7,6 +7,7 @@ other: why it failed is a file too, so that nobody tries it again before the nex
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -156,6 +157,7 @@ def _work(
                 with _claimed(task) as ours:
                     if ours and not task.settled():
                         _do(task, model, progress)
+            model.release()  # before the next is loaded
     finally:
         memo.close()
 
@@ -183,6 +185,13 @@ class _Model:
                 self._wrong = in_words(error)
                 raise
         return self._bench
+
+    def release(self) -> None:
+        """Take no memory any more."""
+        if self._bench is not None:
+            self._bench.release()
+            self._bench = None
+            gc.collect()  # what hooks and wrapped forwards hold refers to itself
 
     @property
     def fingerprint(self) -> str:
