@@ -266,7 +266,7 @@ def test_a_model_that_does_not_fit_is_read_layer_by_layer_and_the_same_is_found(
 ) -> None:
     out, _ = done
     path, size = study(folder, "streamed"), (folder / "tiny" / "model.safetensors").stat().st_size
-    result = lpk("study", path.name, "--json", "--jobs", 2, "--memory", size * 6 // 10, cwd=folder)
+    result = lpk("study", path.name, "--json", "--memory", size * 6 // 10, cwd=folder)
     assert result.returncode == 0, result.stderr
     found = folder / json.loads(result.stdout)["directory"]
     for kind in (Measure, Trial):
