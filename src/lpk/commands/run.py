@@ -10,20 +10,11 @@ from typing import Any
 import click
 
 from lpk.commands.console import progress
+from lpk.commands.options import memory_options
 from lpk.commands.summary import plan_text, summary_text
 from lpk.core.errors import UsageError, did_you_mean
-from lpk.core.memory import parse_bytes
 from lpk.core.pruning.recipe import Choice, Recipe
 from lpk.core.registry import Registry, installed
-
-
-class Size(click.ParamType[int]):
-    """Bytes, as people write them."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        return parse_bytes(value) if isinstance(value, str) else value
 
 
 @click.command()
@@ -73,18 +64,7 @@ class Size(click.ParamType[int]):
     type=click.Path(path_type=Path),
     help="The run's folder.  [default: one under runs/, named after the recipe]",
 )
-@click.option(
-    "--stream",
-    type=click.Choice(["auto", "always", "never"]),
-    default="auto",
-    help="Read layers from the disk as they run; auto: when the model does not fit into memory.  [default: auto]",
-)
-@click.option(
-    "--memory",
-    type=Size(),
-    metavar="SIZE",
-    help="What the model and its hidden states may take, e.g. 6GB.  [default: what the machine has free]",
-)
+@memory_options("What the model and its hidden states may take, e.g. 6GB.  [default: what the machine has free]")
 @click.option(
     "--store",
     envvar="LPK_STORE",

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from lpk.commands.console import progress, table
-from lpk.commands.run import Size, quieten_libraries
+from lpk.commands.options import memory_options
+from lpk.commands.run import quieten_libraries
 from lpk.core.registry import installed
 
 
@@ -19,17 +20,8 @@ from lpk.core.registry import installed
     "--out", type=click.Path(path_type=Path), help="The study's folder.  [default: runs/ and the file's name]"
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, help="Processes that do cells at once.  [default: 1]")
-@click.option(
-    "--stream",
-    type=click.Choice(["auto", "always", "never"]),
-    default="auto",
-    help="Read layers from the disk as they run; auto: when a model does not fit into memory.  [default: auto]",
-)
-@click.option(
-    "--memory",
-    type=Size(),
-    metavar="SIZE",
-    help="What each job may take for models and hidden states, e.g. 6GB.  [default: a share of what the machine has free]",
+@memory_options(
+    "What each job may take for models and hidden states, e.g. 6GB.  [default: a share of what the machine has free]"
 )
 @click.option(
     "--store",

@@ -7,6 +7,7 @@ is not causal, by nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from lpk.core.contracts import Batch
@@ -108,11 +109,8 @@ def takes_several(stack: LayerStack) -> bool:
     return False
 
 
-class attempting:
+class attempting(AbstractContextManager["attempting", bool]):
     """Go on after whatever a model raises that does not take what is tried; that memory ran out says nothing of that."""
-
-    def __enter__(self) -> None:
-        pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         expected = (LookupError, AttributeError, TypeError, ValueError, RuntimeError)
